@@ -1,0 +1,86 @@
+"""pandera schemas of every table that crosses a stage; a table without a schema is refused."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pandera.pandas as pa
+
+_index = pa.Column("int64", pa.Check.ge(0))
+_label = pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False)
+
+
+def _consecutive(name: str) -> pa.Column:
+    """An identifier column that is exactly 0..n-1 in order: rows of a table index arrays."""
+    check = pa.Check(lambda s: bool((s.to_numpy() == range(len(s))).all()), name="consecutive", error="not 0..n-1 in order")
+    return pa.Column("int64", check, name=name)
+
+
+def _table(**columns: pa.Column) -> pa.DataFrameSchema:
+    return pa.DataFrameSchema(columns, strict=True)
+
+
+_curves = _table(curve=pa.Column(str), x=pa.Column("float64"), y=pa.Column("float64"))
+
+# Rows of `segments` index panoptic segments or masks; `category` is a cluster id before evaluation.
+_segments = _table(
+    sample=_index,
+    segment=_index,
+    category=pa.Column("int64", pa.Check.ge(-1)),
+    is_thing=pa.Column(bool),
+    area=pa.Column("int64", pa.Check.ge(0)),
+    score=pa.Column("float64", pa.Check.in_range(0, 1), required=False),
+)
+
+SCHEMAS: dict[str, dict[str, pa.DataFrameSchema]] = {
+    "dataset": {
+        "samples": _table(
+            sample=_consecutive("sample"), split=pa.Column(str), label=_label, given_label=_label
+        ),
+        "segments": _segments,
+    },
+    "checkpoint": {"curves": _curves},
+    "representation": {
+        "units": _table(
+            unit=_consecutive("unit"),
+            sample=_index,
+            row=pa.Column("int64", pa.Check.ge(0), required=False),
+            column=pa.Column("int64", pa.Check.ge(0), required=False),
+        ),
+        "curves": _curves,
+    },
+    "clusters": {
+        "units": _table(
+            unit=_consecutive("unit"),
+            cluster=pa.Column("int64", pa.Check.ge(-1)),
+            sample=pa.Column("int64", pa.Check.ge(0), required=False),
+            area=pa.Column("int64", pa.Check.ge(0), required=False),
+        ),
+        "curves": _curves,
+    },
+    "pseudo_labels": {
+        "units": _table(
+            unit=_consecutive("unit"),
+            pseudo_label=pa.Column("int64", pa.Check.ge(-1)),
+            given_label=_label,
+        ),
+        "segments": _segments,
+        "curves": _curves,
+    },
+    "model": {"predictions": _table(sample=_index, prediction=_index), "segments": _segments, "curves": _curves},
+    "metrics": {"curves": _curves},
+}
+
+
+def check_table(kind: str, name: str, table: pd.DataFrame) -> None:
+    """Raise `ValueError` naming kind, table, column and failing rows unless `table` fits its schema."""
+    schema = SCHEMAS.get(kind, {}).get(name)
+    if schema is None:
+        raise ValueError(f"{kind}: no schema for table '{name}' in tasks/schemas.py")
+    try:
+        schema.validate(table, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        first = error.failure_cases.iloc[0]
+        raise ValueError(
+            f"{kind}: table '{name}', column '{first['column']}': {first['check']} "
+            f"(value {first['failure_case']!r}, {len(error.failure_cases)} failures)"
+        ) from error
