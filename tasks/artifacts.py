@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from tasks.schemas import check_table
+from tasks.schemas import as_declared, check_table
 
 MANIFEST = "artifact.json"
 
@@ -64,9 +64,14 @@ class Artifact:
     meta: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, bytes] = field(default_factory=dict)
 
+    @property
+    def is_none(self) -> bool:
+        """Whether this is what the step `none` leaves behind: nothing."""
+        return self.meta.get("step") == "none"
+
     def check(self) -> None:
         """Raise `ValueError` if a table is missing or breaks its schema, or an array is not finite."""
-        for name in self.REQUIRED_TABLES:
+        for name in () if self.is_none else self.REQUIRED_TABLES:
             if name not in self.tables:
                 raise ValueError(f"{self.KIND}: table '{name}' is missing")
         for name, table in self.tables.items():
@@ -147,7 +152,7 @@ class Artifact:
             if group == "arrays":
                 artifact.arrays[stem] = np.load(path, mmap_mode="r", allow_pickle=False)
             elif group == "tables":
-                artifact.tables[stem] = pq.read_table(path).to_pandas()
+                artifact.tables[stem] = as_declared(cls.KIND, stem, pq.read_table(path))
             elif group == "figures":
                 artifact.figures[stem] = path.read_bytes()
             elif name.endswith("model.safetensors"):
@@ -199,6 +204,8 @@ class Dataset(Artifact):
 
     def check(self) -> None:
         super().check()
+        if self.is_none:
+            return
         if len(self.samples) == 0:
             raise ValueError("dataset: no samples")
         names = self.meta.get("class_names")
@@ -251,11 +258,6 @@ class Metrics(Artifact):
     @property
     def values(self) -> dict[str, float]:
         return self.meta["values"]
-
-
-def empty(kind: type[Artifact]) -> Artifact:
-    """What the step `none` leaves behind: an artifact without tables that no step may ask for."""
-    return kind(meta={"step": "none"})
 
 
 def network_of(module: Any, config: Mapping[str, Any]) -> Network:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow as pa_arrow
 
 _index = pa.Column("int64", pa.Check.ge(0))
 _label = pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False)
@@ -69,6 +70,14 @@ SCHEMAS: dict[str, dict[str, pa.DataFrameSchema]] = {
     "model": {"predictions": _table(sample=_index, prediction=_index), "segments": _segments, "curves": _curves},
     "metrics": {"curves": _curves},
 }
+
+
+def as_declared(kind: str, name: str, table: pa_arrow.Table) -> pd.DataFrame:
+    """A table read from parquet with the dtypes of its schema: <NA> in an integer column must not make it float."""
+    frame = table.to_pandas(types_mapper={pa_arrow.int64(): pd.Int64Dtype()}.get)
+    schema = SCHEMAS.get(kind, {}).get(name)
+    whole = [c for c in frame if schema is not None and c in schema.columns and str(schema.columns[c].dtype) == "int64"]
+    return frame.astype({c: "int64" for c in whole if not frame[c].isna().any()})
 
 
 def check_table(kind: str, name: str, table: pd.DataFrame) -> None:

@@ -1,0 +1,89 @@
+"""`python -m tasks STAGE NAME`: the command behind every DVC stage. `python -m tasks fingerprint` writes code.yaml.
+
+Exit codes: 0 done, 1 the run failed, 2 bad input (params.yaml, a data file). UNLABELED_VERBOSE=1 shows tracebacks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from functools import partial
+from typing import NoReturn
+
+from tasks.jobs import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported
+
+from tasks import console, record  # noqa: E402
+from tasks.artifacts import ArtifactError  # noqa: E402
+from tasks.declaration import DeclarationError, load_declaration  # noqa: E402
+from tasks.fingerprint import write_fingerprint  # noqa: E402
+from tasks.jobs import WorkerDied  # noqa: E402
+from tasks.run import run_stage, stage_folder  # noqa: E402
+from tasks.steps import METHOD_STAGES  # noqa: E402
+
+
+def main(arguments: list[str]) -> int:
+    """Run one stage; returns the exit code."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        if arguments == ["fingerprint"]:
+            write_fingerprint(load_declaration())
+            return 0
+        if len(arguments) != 2:
+            print("usage: python -m tasks STAGE NAME, or python -m tasks fingerprint", file=sys.stderr)
+            return 2
+        stage, name = arguments
+        try:
+            _run(stage, name)
+        except (DeclarationError, ArtifactError, WorkerDied, FloatingPointError, OSError, ValueError) as error:
+            raise _Told(f"{stage}@{name}", error) from error
+        return 0
+    except (_Told, DeclarationError, ValueError) as error:
+        if os.environ.get("UNLABELED_VERBOSE"):
+            traceback.print_exc()
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return error.code if isinstance(error, _Told) else 2
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 1
+
+
+class _Told(Exception):
+    """An error that needs no traceback: what happened, where, and the exit code it deserves."""
+
+    def __init__(self, where: str, error: Exception):
+        failed_run = isinstance(error, (ArtifactError, WorkerDied, FloatingPointError))
+        missing = isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError))
+        bad_input = missing or (isinstance(error, ValueError) and not failed_run)
+        prefix = "" if isinstance(error, DeclarationError) else f"{where}: "
+        super().__init__("\n".join(prefix + line for line in str(error).splitlines()))
+        self.code = 2 if bad_input else 1
+
+
+def _run(stage: str, name: str) -> None:
+    declaration = load_declaration(only=[name] if stage in METHOD_STAGES else None)
+    finish, results = None, []
+    if stage == "evaluate":
+        from tasks.summary import RESULTS, write_summary  # draws: a second of imports that other stages can spare
+
+        results = [RESULTS / f"{name}.json", RESULTS / f"{name}.csv"]
+        finish = partial(write_summary, declaration.method(name), declaration.profile)
+    started, clock = time.time(), time.perf_counter()
+    with console.shown(f"{stage}@{name}") as listener:
+        usage = run_stage(declaration, stage, name, listener, finish)
+    record.write_run(stage, name, started, time.perf_counter() - clock, usage)
+    if stage == "evaluate":
+        record.post(name, stage_folder(name, stage), results)
+
+
+def _stop(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""Claims: is the method better than a baseline arm, by how much, and how sure are we?
+
+Paired over seeds: same data, same seed, method minus baseline. The interval is the paired t-interval, so it
+speaks about training randomness on one fixed data set, not about other data sets.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from tasks.declaration import MAIN, Claim
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean of n values with its 95 % t-interval; `low` and `high` are None for n = 1."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half_width(self) -> float | None:
+        return None if self.high is None else self.high - self.mean
+
+
+def t_interval(values: list[float] | np.ndarray) -> Interval:
+    """Student's t-interval of the mean. A constant sample gives an interval of width 0."""
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != 1 or len(x) == 0 or not np.isfinite(x).all():
+        raise ValueError(f"t_interval needs at least one finite value, got {values!r}")
+    mean = float(x.mean())
+    if len(x) == 1:
+        return Interval(mean, None, None, 1)
+    half = float(stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2) * x.std(ddof=1) / math.sqrt(len(x)))
+    return Interval(mean, mean - half, mean + half, len(x))
+
+
+def judge(claim: Claim, values: dict[str, dict[int, float]]) -> dict[str, Any]:
+    """Verdict on a claim. `values[arm][seed]` is the metric.
+
+    `holds`: the interval lies above 0; `leans`: the mean does, the interval does not (or there is one seed);
+    `fails`: the mean is not above 0. Differences are signed so that positive means that the claim is right.
+    """
+    sign = 1.0 if claim.higher_is_better else -1.0
+    seeds = sorted(set(values[MAIN]) & set(values[claim.beats]))
+    differences = [sign * (values[MAIN][s] - values[claim.beats][s]) for s in seeds]
+    interval = t_interval(differences)
+    if interval.mean <= 0:
+        verdict = "fails"
+    elif interval.low is not None and interval.low > 0:
+        verdict = "holds"
+    else:
+        verdict = "leans"
+    return {
+        **asdict(claim),
+        "difference": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "wins": int(sum(d > 0 for d in differences)),
+        "n": interval.n,
+        "verdict": verdict,
+    }

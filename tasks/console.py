@@ -1,0 +1,69 @@
+"""Progress of a running stage on the terminal: live bars for a person, a line now and then for a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tasks.jobs import Listener
+from tasks.jobs import Progress as JobProgress
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+@contextmanager
+def shown(stage: str) -> Iterator[Listener]:
+    """A listener that shows the jobs of `stage` (`cluster@sbcl`) on standard error while they run."""
+    if sys.stderr.isatty():
+        with _bars(stage) as listener:
+            yield listener
+    else:
+        yield _lines(stage)
+
+
+@contextmanager
+def _bars(stage: str) -> Iterator[Listener]:
+    columns = (
+        TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.fields[values]}"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    rows = {}
+
+    def listener(label: str, report: JobProgress) -> None:
+        bars.start()  # not before: it starts a thread, and the workers are forked first
+        if label not in rows:
+            rows[label] = bars.add_task(f"{stage} {label}", total=report.total, values="")
+        bars.update(rows[label], completed=report.step, total=report.total, values=_values(report))
+        if report.step >= report.total:
+            bars.update(rows[label], visible=False)
+
+    try:
+        yield listener
+    finally:
+        bars.stop()
+
+
+def _lines(stage: str) -> Listener:
+    started = last = time.monotonic()
+
+    def listener(label: str, report: JobProgress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            print(
+                f"{stage} {label}: {report.step}/{report.total} {_values(report)} after {now - started:.0f} s",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+
+    return listener
+
+
+def _values(report: JobProgress) -> str:
+    return " ".join(f"{name} {value:.4g}" for name, value in report.values.items())
