@@ -50,14 +50,14 @@ def main(arguments: list[str]) -> int:
         return error.code if isinstance(error, _Told) else 2
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
-        return 1
+        return 130
 
 
 class _Told(Exception):
     """An error that needs no traceback: what happened, where, and the exit code it deserves."""
 
     def __init__(self, where: str, error: Exception):
-        failed_run = isinstance(error, (ArtifactError, WorkerDied, FloatingPointError))
+        failed_run = isinstance(error, (ArtifactError, WorkerDied, FloatingPointError, TimeoutError))
         missing = isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError))
         bad_input = missing or (isinstance(error, ValueError) and not failed_run)
         prefix = "" if isinstance(error, DeclarationError) else f"{where}: "
@@ -73,12 +73,24 @@ def _run(stage: str, name: str) -> None:
 
         results = [RESULTS / f"{name}.json", RESULTS / f"{name}.csv"]
         finish = partial(write_summary, declaration.method(name), declaration.profile)
+    if stage in METHOD_STAGES:
+        _limit(declaration.method(name).timeout_minutes)
     started, clock = time.time(), time.perf_counter()
     with console.shown(f"{stage}@{name}") as listener:
         usage = run_stage(declaration, stage, name, listener, finish)
     record.write_run(stage, name, started, time.perf_counter() - clock, usage)
     if stage == "evaluate":
-        record.post(name, stage_folder(name, stage), results)
+        record.post(declaration.method(name), stage_folder(name, stage), results)
+
+
+def _limit(minutes: float) -> None:
+    """Raise `TimeoutError` here after that time; leaving `run_jobs` by any error ends its worker processes."""
+
+    def expire(signum: int, frame: object) -> NoReturn:
+        raise TimeoutError(f"took longer than timeout_minutes ({minutes:g}); raise it in params.yaml or do less")
+
+    signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, minutes * 60)
 
 
 def _stop(signum: int, frame: object) -> NoReturn:

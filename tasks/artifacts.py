@@ -108,12 +108,13 @@ class Artifact:
         for name, array in self.arrays.items():
             path = folder / "arrays" / f"{name}.npy"
             path.parent.mkdir(exist_ok=True)
-            np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+            np.save(path, np.asarray(array, order="C"), allow_pickle=False)
         for name, network in self.networks.items():
             path = folder / "networks" / name
             path.mkdir(parents=True)
             (path / "config.json").write_text(_json(network.config))
-            state = {key: np.ascontiguousarray(value) for key, value in network.state.items()}
+            # Not ascontiguousarray, which turns a scalar parameter into a vector.
+            state = {key: np.asarray(value, order="C") for key, value in network.state.items()}
             save_file(state, path / "model.safetensors", metadata={"format": "pt"})
         for name, png in self.figures.items():
             path = folder / "figures" / f"{name}.png"

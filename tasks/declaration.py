@@ -158,7 +158,9 @@ class _Checker:
         self.mistakes: list[str] = []
 
     def wrong(self, key: str, message: str) -> None:
-        self.mistakes.append(f"{self.source}: {key}: {message}")
+        mistake = f"{self.source}: {key}: {message}"
+        if mistake not in self.mistakes:  # every arm inherits the mistakes of its stage
+            self.mistakes.append(mistake)
 
     def declaration(self, content: dict[str, Any], only: list[str] | None) -> Declaration:
         self._keys("(top level)", content, ("profile", "seeds", "datasets", "checkpoints", "methods"), ())
@@ -273,7 +275,6 @@ class _Checker:
                 return None
             layers.append((arm_key, {k: v for k, v in override.items() if k not in OVERRIDES}))
             layers += self._profile_layer(arm_key, override, profile)
-        # Blocks of the profiles that are not in force must be sound too, else `full` rots unseen.
         name, parameters = None, {}
         for layer_key, layer in layers:
             written = {k: v for k, v in layer.items() if k != "step"}

@@ -18,7 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tasks.artifacts import digest
+from tasks.declaration import MAIN, Method
 from tasks.jobs import Usage
+from tasks.run import arm_folder, dataset_folder
 
 STATE = Path(".unlabeled")
 RUNS = STATE / "runs"
@@ -51,18 +54,52 @@ def read_run(stage: str, name: str) -> dict[str, Any] | None:
         return None
 
 
-def post(method: str, evaluation: Path, results: list[Path]) -> Path:
-    """Put a copy of an evaluation into the outbox, to be logged by whoever drives; returns its folder."""
+def post(method: Method, evaluation: Path, results: list[Path]) -> Path:
+    """Put a copy of an evaluation into the outbox, to be logged by whoever drives; returns its folder.
+
+    The entry explains itself: nothing of it is looked up later in a workspace that may have moved on.
+    """
     entry = OUTBOX / f"{int(time.time())}-{uuid.uuid4().hex[:12]}"
     partial = OUTBOX / f".{entry.name}"
     shutil.copytree(evaluation, partial / "evaluate")
     for path in results:
         shutil.copy2(path, partial / path.name)
     shutil.copy2("params.yaml", partial / "params.yaml")
-    runs = {p.stem: json.loads(p.read_text()) for p in sorted(RUNS.glob(f"*@{method}.json"))}
-    write_json(partial / "entry.json", {"method": method, "runs": runs, "commit": git_commit(), **environment()})
+    runs = {p.stem: json.loads(p.read_text()) for p in sorted(RUNS.glob(f"*@{method.name}.json"))}
+    facts = {
+        "method": method.name,
+        "data": method.data,
+        "checkpoint": method.checkpoint,
+        "seeds": method.seeds,
+        "parameters": {arm: flat_parameters(method, arm) for arm in method.arms()},
+        "digests": {
+            "data": digest(dataset_folder(method.data)),
+            "model": digest(arm_folder(method.name, "self_train", MAIN, method.seeds[0])),
+        },
+        "runs": runs,
+        "commit": git_commit(),
+        **environment(),
+    }
+    write_json(partial / "entry.json", facts)
     partial.rename(entry)
     return entry
+
+
+def flat_parameters(method: Method, arm: str) -> dict[str, str]:
+    """Everything in force for an arm as `stage.parameter.key: value`."""
+    flat: dict[str, str] = {}
+
+    def add(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                add(f"{prefix}.{key}", inner)
+        else:
+            flat[prefix] = str(value)
+
+    for stage, calls in method.stages.items():
+        call = calls[method.source_arm(stage, arm)]
+        add(stage, {"step": call.step, **call.parameters})
+    return flat
 
 
 def environment() -> dict[str, Any]:

@@ -62,6 +62,7 @@ SCHEMAS: dict[str, dict[str, pa.DataFrameSchema]] = {
         "units": _table(
             unit=_consecutive("unit"),
             pseudo_label=pa.Column("int64", pa.Check.ge(-1)),
+            sample=pa.Column("int64", pa.Check.ge(0), required=False),
             given_label=_label,
         ),
         "segments": _segments,

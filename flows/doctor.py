@@ -1,0 +1,118 @@
+"""`unlabeled doctor`: is everything in place? One line per check, with the remedy where something is wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.markup import escape
+
+from tasks.declaration import PARAMS, PROFILES, DeclarationError, read_yaml, validate
+
+MINIMUM_FREE_GB = 2.0
+
+
+class Problem(Exception):
+    """A check failed; the message names the remedy."""
+
+
+def examine(out: Console) -> int:
+    """Run all checks and print them; returns 0 if all passed, else 1."""
+    failed = 0
+    for name, check in _checks():
+        try:
+            out.print(f"[green]ok[/]    {name}: {escape(check())}")
+        except (Problem, DeclarationError) as problem:
+            failed += 1
+            for line in str(problem).splitlines():
+                out.print(f"[red]wrong[/] {name}: {escape(line)}")
+    return 1 if failed else 0
+
+
+def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "python", _python
+    yield "packages", _packages
+    yield "device", _device
+    for profile in PROFILES:
+        yield f"declaration, profile {profile}", lambda profile=profile: _declaration(profile)
+    yield "dvc", _dvc
+    yield "mlflow", _mlflow
+    yield "disk", _disk
+    yield "workspace", _writable
+
+
+def _python() -> str:
+    if sys.version_info[:2] != (3, 11):
+        raise Problem(f"Python {sys.version.split()[0]}; 3.11 is what requirements.lock is resolved for")
+    return sys.version.split()[0]
+
+
+def _packages() -> str:
+    wrong = []
+    for line in requires("unlabeled") or []:
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            if not requirement.specifier.contains(version(requirement.name).split("+")[0], prereleases=True):
+                wrong.append(f"{requirement.name} {version(requirement.name)} (want {requirement.specifier})")
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is not installed")
+    if wrong:
+        raise Problem(f"{'; '.join(wrong)}: run 'make install'")
+    return f"{len(requires('unlabeled') or [])} requirements met"
+
+
+def _device() -> str:
+    import torch
+
+    cores = len(os.sched_getaffinity(0))
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return f"{cores} cores, GPU: {', '.join(gpus) or 'none'}"
+
+
+def _declaration(profile: str) -> str:
+    content = {**read_yaml(), "profile": profile}
+    declaration = validate(content, str(PARAMS))
+    return f"{len(declaration.methods)} methods, {len(declaration.datasets)} data sets"
+
+
+def _dvc() -> str:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            return f"{len(repo.index.stages)} stages, cache at {os.path.relpath(repo.cache.local.path)}"
+    except DvcException as error:
+        raise Problem(f"{error}; is this a clone with .dvc/ and dvc.yaml?") from error
+
+
+def _mlflow() -> str:
+    from flows import tracking
+
+    try:
+        tracking.client().search_experiments(max_results=1)
+    except Exception as error:
+        raise Problem(f"{tracking.tracking_uri()}: {str(error).splitlines()[0]}; unset MLFLOW_TRACKING_URI or start the server") from error
+    count = len(tracking.waiting())
+    return tracking.tracking_uri() + (f"; {count} evaluation(s) wait: run 'unlabeled sync'" if count else "")
+
+
+def _disk() -> str:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    if free < MINIMUM_FREE_GB:
+        raise Problem(f"{free:.1f} GB free; below {MINIMUM_FREE_GB:g} GB a run may not finish. Try 'dvc gc --workspace'")
+    return f"{free:.0f} GB free"
+
+
+def _writable() -> str:
+    if not os.access(Path.cwd(), os.W_OK):
+        raise Problem(f"{Path.cwd()} is not writable")
+    return str(Path.cwd())

@@ -1,0 +1,115 @@
+"""`unlabeled run` and `unlabeled status` as a person sees them: lines while it works, tables at the end."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import nullcontext
+
+from rich.console import Console
+from rich.table import Table
+
+from flows import results, tracking, versioning
+from flows.edit import set_values
+from flows.workspace import exclusive
+from tasks.declaration import load_declaration
+
+MARK = {"ran": "[green]ran[/]", "restored": "[cyan]restored[/]", "failed": "[red]failed[/]", "skipped": "[yellow]skipped[/]"}
+
+# Before prefect is imported. Its server's telemetry and its INFO lines are of no use here.
+PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "PREFECT_CLI_PROMPT": "false"}
+
+
+def execute(
+    methods: list[str] | None, assignments: list[str], dry: bool, verbose: bool, out: Console, err: Console
+) -> int:
+    """Validate, edit params.yaml, run the flow, print what came of it. Returns the exit code."""
+    for name, value in PREFECT.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "ERROR")
+    if verbose:
+        os.environ["UNLABELED_VERBOSE"] = "1"
+    with exclusive():
+        for line in set_values(assignments) if assignments else []:
+            out.print(line, markup=False)
+        declaration = load_declaration(only=methods)
+        if dry:
+            print_status(methods, out)
+            return 0
+        from flows.pipeline import run_pipeline
+
+        started = time.monotonic()
+        watch = _Watch(err, quiet=verbose)
+        with watch:
+            outcome = run_pipeline(declaration, methods, watch.line)
+            logged = tracking.sync(warn=lambda text: err.print(f"[yellow]warning:[/] {text}"))
+    names = list(declaration.methods)
+    counts = {s: sum(state == s for state in outcome.states.values()) for s in ("ran", "restored", "fresh", "failed", "skipped")}
+    from flows.cli import print_claims
+
+    print_claims(names)
+    said = ", ".join(f"{n} {s}" for s, n in counts.items() if n)
+    out.print(f"\n{said} in {time.monotonic() - started:.0f} s" + (f"; {logged} late evaluation(s) logged" if logged else ""))
+    for stage, message in outcome.errors.items():
+        if outcome.states[stage] == "failed":
+            for line in message.split("; "):
+                err.print("[red]error:[/] " + line.replace("[", r"\["))
+    if outcome.failed:
+        err.print("the other methods are up to date; mend the above and run the same command again")
+        return 2 if outcome.bad_input else 1
+    _where_to_look(names, out)
+    return 0
+
+
+def print_status(methods: list[str] | None, out: Console) -> None:
+    """A table of stale stages with the reasons, after refreshing code.yaml."""
+    declaration = load_declaration(only=methods)
+    if versioning.changes([versioning.FINGERPRINT]):
+        versioning.reproduce(versioning.FINGERPRINT)
+    stages = versioning.stages_of(declaration, list(declaration.methods), everything=methods is None)
+    stale = versioning.changes(stages)
+    if not stale:
+        out.print(f"all {len(stages)} stages are up to date")
+        return
+    table = Table("stale stage", "why", box=None, header_style="bold")
+    for stage in stages:
+        if stage in stale:
+            table.add_row(stage, "\n".join(stale[stage]).replace("[", r"\["))
+    out.print(table)
+    after = [s for s in stages if s not in stale and versioning.upstream_of(declaration, s) & set(stale)]
+    if after:
+        out.print(f"may follow if the above change their outputs: {', '.join(after)}")
+
+
+def _where_to_look(methods: list[str], out: Console) -> None:
+    first = methods[0] if methods else "METHOD"
+    out.print(f"figures: artifacts/{first}/evaluate/summary/figures/   all numbers: results/{first}.csv")
+    out.print("page: unlabeled report   MLflow and Prefect: unlabeled serve   details: unlabeled compare " + first)
+
+
+class _Watch:
+    """Shows the line of the running stage, and one line for each finished one."""
+
+    def __init__(self, err: Console, quiet: bool):
+        self.err, self.quiet = err, quiet
+        self.status = err.status("reading the graph ...") if err.is_terminal and not quiet else nullcontext()
+
+    def __enter__(self) -> _Watch:
+        self.status.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.status.__exit__(None, None, None)
+
+    def line(self, stage: str, text: str) -> None:
+        if self.quiet and not text.startswith("state: "):
+            return
+        if text.startswith("state: "):
+            state, seconds = text.removeprefix("state: ").split()
+            self.err.print(f"  {MARK.get(state, state):<20} {stage}  [dim]{seconds} s[/]")
+        elif not text.startswith("error: "):
+            shown = text.replace("[", r"\[")
+            if self.err.is_terminal:
+                self.status.update(shown)  # type: ignore[union-attr]
+            else:
+                self.err.print(shown)

@@ -1,0 +1,72 @@
+"""`unlabeled serve`: Prefect server, MLflow UI and a worker on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.tracking import tracking_uri
+from flows.versioning import end_group
+from tasks.record import STATE
+
+POOL = "unlabeled"
+START_SECONDS = 90
+LOGS = STATE / "logs"
+
+
+def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> int:
+    """Start everything, wait for Ctrl-C or for one of them to end; returns the exit code."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    api = f"http://{host}:{prefect_port}/api"
+    os.environ.update({"PREFECT_API_URL": api, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"})
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    running: dict[str, subprocess.Popen] = {}
+    try:
+        running["prefect"] = _start("prefect", ["server", "start", "--host", host, "--port", str(prefect_port)])
+        running["mlflow"] = _start(
+            "mlflow",
+            ["ui", "--host", host, "--port", str(mlflow_port), "--backend-store-uri", tracking_uri()],
+        )
+        _wait_for(f"{api}/health", running["prefect"])
+        running["worker"] = _start("prefect", ["worker", "start", "--pool", POOL, "--type", "process"], log="worker")
+        _wait_for(f"http://{host}:{mlflow_port}/health", running["mlflow"])
+        out.print(f"Prefect  http://{host}:{prefect_port}\nMLflow   http://{host}:{mlflow_port}\nworker   pool '{POOL}'")
+        out.print(f"runs started with PREFECT_API_URL={api} appear there; logs in {LOGS}/; Ctrl-C stops all three")
+        while all(process.poll() is None for process in running.values()):
+            time.sleep(0.5)
+        ended = next(name for name, process in running.items() if process.poll() is not None)
+        out.print(f"[red]error:[/] {ended} ended; see {LOGS}/{ended}.log")
+        return 1
+    except TimeoutError as error:
+        out.print(f"[red]error:[/] {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        for process in reversed(running.values()):
+            end_group(process)
+
+
+def _start(module: str, arguments: list[str], log: str | None = None) -> subprocess.Popen:
+    with open(LOGS / f"{log or module}.log", "w") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _wait_for(url: str, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise TimeoutError(f"{url} does not answer; see {LOGS}/ (is the port taken?)")

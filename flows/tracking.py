@@ -1,0 +1,195 @@
+"""MLflow: one experiment per method, one parent run per evaluation, one nested run per arm and seed.
+
+Evaluations wait in the outbox (`tasks.record`) until they are logged, so nothing is lost while a server is
+away. One process logs them, under a lock. Every run carries `unlabeled.entry`; a run found FINISHED with it
+is not logged again, one that is not finished is deleted and logged anew: exactly once, whenever it dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flows.serving import save_pyfunc
+from tasks.artifacts import Metrics, digest
+from tasks.claims import CONFIDENCE
+from tasks.declaration import MAIN
+from tasks.record import OUTBOX, STATE
+from tasks.run import arm_folder, dataset_folder
+
+ENTRY = "unlabeled.entry"
+STORE = STATE / "mlflow.db"
+ARTIFACTS = STATE / "mlartifacts"
+TIMEOUT_SECONDS = "10"
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, else a SQLite file in the workspace."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.resolve()}"
+
+
+def waiting() -> list[Path]:
+    """Evaluations that MLflow does not have yet, oldest first."""
+    return sorted(p for p in OUTBOX.glob("*") if p.is_dir() and not p.name.startswith("."))
+
+
+def sync(warn: Callable[[str], None]) -> int:
+    """Log all waiting evaluations; returns how many. Trouble with MLflow is a warning, never an error."""
+    entries = waiting()
+    if not entries:
+        return 0
+    # A dead server must not hold up the work: MLflow's own default is seven retries of two minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", TIMEOUT_SECONDS)
+    logged = 0
+    with _one_writer():
+        try:
+            connection = client()
+            for entry in entries:
+                if entry.is_dir():
+                    _log_entry(connection, entry)
+                    shutil.rmtree(entry)
+                    logged += 1
+        except Exception as error:  # whatever a tracking server does, results on disk are complete
+            warn(
+                f"MLflow at {tracking_uri()} did not take the results ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
+                f"{len(waiting())} evaluation(s) wait in {OUTBOX}: run 'unlabeled sync' when it is back"
+            )
+    return logged
+
+
+@contextmanager
+def _one_writer() -> Iterator[None]:
+    STATE.mkdir(exist_ok=True)
+    with open(STATE / "tracking.lock", "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def client() -> Any:
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    import mlflow
+
+    for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(tracking_uri())
+    return mlflow.MlflowClient()
+
+
+def _experiment(client: Any, method: str) -> str:
+    experiment = client.get_experiment_by_name(method)
+    if experiment is not None:
+        return experiment.experiment_id
+    location = None if os.environ.get("MLFLOW_TRACKING_URI") else (ARTIFACTS / method).resolve().as_uri()
+    return client.create_experiment(method, artifact_location=location)
+
+
+def _log_entry(client: Any, entry: Path) -> None:
+    """Log one evaluation: parent run, nested runs, metrics, curves, figures, data set, models."""
+    facts = json.loads((entry / "entry.json").read_text())
+    result = json.loads((entry / f"{facts['method']}.json").read_text())
+    method = facts["method"]
+    experiment = _experiment(client, method)
+    earlier = client.search_runs([experiment], f"tags.`{ENTRY}` = '{entry.name}'")
+    if any(run.data.tags.get("unlabeled.parent") == "yes" and run.info.status == "FINISHED" for run in earlier):
+        return
+    for run in earlier:
+        client.delete_run(run.info.run_id)
+    tags = {
+        ENTRY: entry.name,
+        "git.commit": facts["commit"],
+        "profile": result["profile"],
+        "data": result["data"],
+        "host": facts["host"],
+        "prefect.flow_run": facts["runs"].get(f"evaluate@{method}", {}).get("prefect_flow_run", ""),
+        **{f"library.{name}": version for name, version in facts["libraries"].items()},
+        **{f"seconds.{stage.split('@')[0]}": f"{run['seconds']:.2f}" for stage, run in facts["runs"].items()},
+    }
+    headline = next(iter(result["claims"].items()), None)
+    verdict = {"verdict": headline[1]["verdict"], "claim": headline[0]} if headline else {}
+    name = f"{method} {result['profile']}" + (f": {verdict['verdict']}" if verdict else "")
+    parent = client.create_run(experiment, run_name=name, tags={**tags, **verdict, "unlabeled.parent": "yes"})
+    parent_id = parent.info.run_id
+    for arm in facts["parameters"]:
+        for seed in facts["seeds"]:
+            _log_arm(client, experiment, parent_id, entry, facts, arm, seed, tags)
+    _log_summary(client, parent_id, entry, facts, result)
+    client.set_terminated(parent_id, "FINISHED")
+
+
+def _log_summary(client: Any, run_id: str, entry: Path, facts: dict[str, Any], result: dict[str, Any]) -> None:
+    from mlflow.entities import Metric, Param
+
+    params = [Param(key, str(facts[key])) for key in ("data", "checkpoint", "seeds")]
+    metrics = []
+    for name, claim in result["claims"].items():
+        key = _metric_name(name.replace(" > ", ".over."))
+        metrics.append(Metric(f"{key}.difference", claim["difference"], 0, 0))
+        if claim["low"] is not None:
+            metrics += [Metric(f"{key}.low", claim["low"], 0, 0), Metric(f"{key}.high", claim["high"], 0, 0)]
+        params.append(Param(f"claim.{key}", f"{claim['verdict']} at {CONFIDENCE:.0%}, {claim['wins']}/{claim['n']} wins"))
+    for metric, value in result["arms"][MAIN].items():
+        metrics.append(Metric(_metric_name(metric), value["mean"], 0, 0))
+    client.log_batch(run_id, metrics=metrics, params=params)
+    client.log_artifact(run_id, str(entry / f"{facts['method']}.json"))
+    client.log_artifact(run_id, str(entry / "params.yaml"))
+    client.log_artifacts(run_id, str(entry / "evaluate" / "summary" / "figures"), "figures")
+
+
+def _log_arm(
+    client: Any, experiment: str, parent: str, entry: Path, facts: dict[str, Any], arm: str, seed: int, tags: dict[str, str]
+) -> None:
+    from mlflow.entities import Metric, Param
+
+    own = {**tags, "mlflow.parentRunId": parent, "arm": arm, "seed": str(seed)}
+    run_id = client.create_run(experiment, run_name=f"{arm} seed {seed}", tags=own).info.run_id
+    params = {"arm": arm, "seed": str(seed), "data": facts["data"], **facts["parameters"][arm]}
+    folder = entry / "evaluate" / arm / f"seed-{seed}"
+    evaluation = Metrics.load(folder)
+    metrics = [Metric(_metric_name(k), v, 0, 0) for k, v in evaluation.values.items()]
+    curves = evaluation.tables["curves"]
+    for curve, x, y in zip(curves["curve"], curves["x"], curves["y"], strict=True):
+        metrics.append(Metric(_metric_name(f"curve.{curve}"), y, 0, round(x)))
+    client.log_batch(run_id, params=[Param(k, v[:500]) for k, v in params.items()][:100])
+    for start in range(0, len(metrics), 1000):  # the REST limit of one batch
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+    if (folder / "figures").is_dir():
+        client.log_artifacts(run_id, str(folder / "figures"), "figures")
+    _log_data(client, run_id, facts)
+    if arm == MAIN and seed == facts["seeds"][0]:
+        _log_model(client, run_id, facts, seed)
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _log_data(client: Any, run_id: str, facts: dict[str, Any]) -> None:
+    from mlflow.entities import Dataset as MlflowDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    source = json.dumps({"path": dataset_folder(facts["data"]).as_posix()})
+    described = MlflowDataset(facts["data"], facts["digests"]["data"][:8], "local", source)
+    client.log_inputs(run_id, datasets=[DatasetInput(described, [InputTag("mlflow.data.context", "training")])])
+
+
+def _log_model(client: Any, run_id: str, facts: dict[str, Any], seed: int) -> None:
+    """The trained model, loadable with `mlflow.pyfunc.load_model("runs:/<run id>/model")`.
+
+    Left out when a later run has replaced it in the workspace before this evaluation could be logged.
+    """
+    folder = arm_folder(facts["method"], "self_train", MAIN, seed)
+    if not folder.is_dir() or digest(folder) != facts["digests"]["model"]:
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        if save_pyfunc(folder, Path(temporary) / "model"):
+            client.log_artifacts(run_id, str(Path(temporary) / "model"), "model")
+
+
+def _metric_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
