@@ -123,8 +123,6 @@ def _below_horizon(size: int, rng: np.random.Generator) -> np.ndarray:
 def _place(
     kind: int, taken_HW: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    kind: int, taken_HW: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Mask and the object's own coordinates (u, v) in pixels, all [H, W]; None if no place was found."""
     size = len(taken_HW)
     y, x = np.mgrid[:size, :size]
