@@ -122,7 +122,9 @@ def status(methods: Methods = None) -> None:
 
 
 @app.command()
-def compare(methods: Methods = None, metrics: Annotated[str, typer.Option(help="Comma-separated; default: all.")] = "") -> None:
+def compare(
+    methods: Methods = None, metrics: Annotated[str, typer.Option(help="Comma-separated; default: all.")] = ""
+) -> None:
     """Arms against metrics, mean ± half-width of the 95 % interval.
 
     Example: `unlabeled compare sbcl --metrics balanced_accuracy,tail_accuracy`
@@ -208,16 +210,15 @@ def print_claims(methods: list[str]) -> None:
     """The result table: one row per claim."""
     from flows.results import rows, stage_seconds
 
-    table = Table("method", "claim", "main", "baseline", "difference [95 %]", "wins", "verdict", "time",
-                  box=None, header_style="bold")  # fmt: skip
+    table = Table("method", "metric", "main", "baseline", "", "difference, 95 %", "wins", "verdict", "time",
+                  box=None, header_style="bold", padding=(0, 2, 0, 0))  # fmt: skip
     for method in methods:
         seconds = stage_seconds(method)
         for index, row in enumerate(rows(method)):
             time = f"{seconds:.0f} s" if seconds is not None and index == 0 else ""
-            difference = _plain(row.difference)
-            table.add_row(row.method if index == 0 else "", _plain(row.claim), row.main, row.baseline, difference,
-                          row.wins, _coloured(row.verdict), time)  # fmt: skip
-    out.print(table)
+            table.add_row(row.method if index == 0 else "", row.metric, row.main, row.beats, row.baseline,
+                          _plain(row.difference), row.wins, _coloured(row.verdict), time)  # fmt: skip
+    out.print(table, soft_wrap=not out.is_terminal)
 
 
 def _enter() -> None:

@@ -100,7 +100,9 @@ def _mlflow() -> str:
     try:
         tracking.client().search_experiments(max_results=1)
     except Exception as error:
-        raise Problem(f"{tracking.tracking_uri()}: {str(error).splitlines()[0]}; unset MLFLOW_TRACKING_URI or start the server") from error
+        raise Problem(
+            f"{tracking.tracking_uri()}: {str(error).splitlines()[0]}; unset MLFLOW_TRACKING_URI or start the server"
+        ) from error
     count = len(tracking.waiting())
     return tracking.tracking_uri() + (f"; {count} evaluation(s) wait: run 'unlabeled sync'" if count else "")
 
@@ -108,7 +110,9 @@ def _mlflow() -> str:
 def _disk() -> str:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     if free < MINIMUM_FREE_GB:
-        raise Problem(f"{free:.1f} GB free; below {MINIMUM_FREE_GB:g} GB a run may not finish. Try 'dvc gc --workspace'")
+        raise Problem(
+            f"{free:.1f} GB free; below {MINIMUM_FREE_GB:g} GB a run may not finish. Try 'dvc gc --workspace'"
+        )
     return f"{free:.0f} GB free"
 
 

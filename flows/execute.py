@@ -9,12 +9,17 @@ from contextlib import nullcontext
 from rich.console import Console
 from rich.table import Table
 
-from flows import results, tracking, versioning
+from flows import tracking, versioning
 from flows.edit import set_values
 from flows.workspace import exclusive
 from tasks.declaration import load_declaration
 
-MARK = {"ran": "[green]ran[/]", "restored": "[cyan]restored[/]", "failed": "[red]failed[/]", "skipped": "[yellow]skipped[/]"}
+MARK = {
+    "ran": "[green]ran[/]",
+    "restored": "[cyan]restored[/]",
+    "failed": "[red]failed[/]",
+    "skipped": "[yellow]skipped[/]",
+}
 
 # Before prefect is imported. Its server's telemetry and its INFO lines are of no use here.
 PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "PREFECT_CLI_PROMPT": "false"}
@@ -44,12 +49,17 @@ def execute(
             outcome = run_pipeline(declaration, methods, watch.line)
             logged = tracking.sync(warn=lambda text: err.print(f"[yellow]warning:[/] {text}"))
     names = list(declaration.methods)
-    counts = {s: sum(state == s for state in outcome.states.values()) for s in ("ran", "restored", "fresh", "failed", "skipped")}
+    counts = {
+        s: sum(state == s for state in outcome.states.values())
+        for s in ("ran", "restored", "fresh", "failed", "skipped")
+    }
     from flows.cli import print_claims
 
     print_claims(names)
     said = ", ".join(f"{n} {s}" for s, n in counts.items() if n)
-    out.print(f"\n{said} in {time.monotonic() - started:.0f} s" + (f"; {logged} late evaluation(s) logged" if logged else ""))
+    out.print(
+        f"\n{said} in {time.monotonic() - started:.0f} s" + (f"; {logged} late evaluation(s) logged" if logged else "")
+    )
     for stage, message in outcome.errors.items():
         if outcome.states[stage] == "failed":
             for line in message.split("; "):

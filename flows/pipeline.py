@@ -42,7 +42,13 @@ def worth_retrying(task: Any, task_run: Any, state: Any) -> bool:
     return isinstance(error, versioning.StageFailed) and error.transient
 
 
-@task(task_run_name="{stage}", retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=worth_retrying, persist_result=False)
+@task(
+    task_run_name="{stage}",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=worth_retrying,
+    persist_result=False,
+)
 def run_stage(stage: str) -> str:
     """Run or restore one stage through DVC. Returns `ran` or `restored`."""
     logger, started = get_run_logger(), time.time()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.claims import Interval, t_interval
 from tasks.declaration import MAIN
 from tasks.record import read_run
 from tasks.steps import METHOD_STAGES
@@ -22,7 +24,8 @@ class Row:
     """One claim of one method, ready to print."""
 
     method: str
-    claim: str
+    metric: str
+    beats: str
     main: str
     baseline: str
     difference: str
@@ -31,11 +34,17 @@ class Row:
 
 
 def load_result(method: str) -> dict[str, Any] | None:
-    """The content of results/<method>.json, or None if the method has not been evaluated."""
+    """results/<method>.json, with `arms[arm][metric] = Interval` from results/<method>.csv; None before the first run."""
     try:
-        return json.loads((RESULTS / f"{method}.json").read_text())
+        result = json.loads((RESULTS / f"{method}.json").read_text())
+        with open(RESULTS / f"{method}.csv", newline="") as stream:
+            values: dict[str, dict[str, list[float]]] = {}
+            for row in csv.DictReader(stream):
+                values.setdefault(row["arm"], {}).setdefault(row["metric"], []).append(float(row["value"]))
     except FileNotFoundError:
         return None
+    result["arms"] = {arm: {m: t_interval(v) for m, v in metrics.items()} for arm, metrics in values.items()}
+    return result
 
 
 def rows(method: str) -> list[Row]:
@@ -43,24 +52,20 @@ def rows(method: str) -> list[Row]:
     result = load_result(method)
     if result is None:
         return []
-    return [
-        Row(
-            method,
-            name,
-            plus_minus(result["arms"][MAIN][claim["metric"]]),
-            plus_minus(result["arms"][claim["beats"]][claim["metric"]]),
-            difference(claim),
-            f"{claim['wins']}/{claim['n']}",
-            claim["verdict"],
-        )
-        for name, claim in result["claims"].items()
-    ]
+    table = []
+    for name, claim in result["claims"].items():
+        metric, beats = name.split(" > ")
+        arms = result["arms"]
+        row = Row(method, metric, beats, plus_minus(arms[MAIN][metric]), plus_minus(arms[beats][metric]),
+                  difference(claim), claim["wins"], claim["verdict"])  # fmt: skip
+        table.append(row)
+    return table
 
 
-def plus_minus(value: dict[str, float | None]) -> str:
+def plus_minus(value: Interval) -> str:
     """`0.701 ± 0.012`: mean and half-width of the 95 % interval."""
-    half = value["half_width"]
-    return f"{value['mean']:.3f}" + ("" if half is None else f" ± {half:.3f}")
+    half = value.half_width
+    return f"{value.mean:.3f}" + ("" if half is None else f" ± {half:.3f}")
 
 
 def difference(claim: dict[str, Any]) -> str:
@@ -79,13 +84,13 @@ def stage_seconds(method: str) -> float | None:
 def markdown_table(methods: list[str]) -> str:
     """The verdict table as Markdown: only figures that follow from committed results, no times."""
     lines = [
-        "| method | claim | main | baseline | difference, 95 % interval | wins | verdict |",
-        "|---|---|---|---|---|---|---|",
+        "| method | metric | main | baseline | | difference, 95 % interval | wins | verdict |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for method in methods:
         for row in rows(method):
             lines.append(
-                f"| `{row.method}` | {row.claim.replace('>', 'beats')} | {row.main} | {row.baseline} | {row.difference} "
+                f"| `{row.method}` | {row.metric} | {row.main} | `{row.beats}` | {row.baseline} | {row.difference} "
                 f"| {row.wins} | **{row.verdict}** |"
             )
     return "\n".join(lines) + "\n"

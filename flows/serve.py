@@ -37,7 +37,9 @@ def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> i
         _wait_for(f"{api}/health", running["prefect"])
         running["worker"] = _start("prefect", ["worker", "start", "--pool", POOL, "--type", "process"], log="worker")
         _wait_for(f"http://{host}:{mlflow_port}/health", running["mlflow"])
-        out.print(f"Prefect  http://{host}:{prefect_port}\nMLflow   http://{host}:{mlflow_port}\nworker   pool '{POOL}'")
+        out.print(
+            f"Prefect  http://{host}:{prefect_port}\nMLflow   http://{host}:{mlflow_port}\nworker   pool '{POOL}'"
+        )
         out.print(f"runs started with PREFECT_API_URL={api} appear there; logs in {LOGS}/; Ctrl-C stops all three")
         while all(process.poll() is None for process in running.values()):
             time.sleep(0.5)

@@ -21,7 +21,9 @@ def print_method(name: str, out: Console) -> None:
     out.print(f"[bold]{name}[/]  {escape(str(paper.get('title', '')))}, {paper.get('venue', '')}")
     if "arxiv" in paper:
         out.print(f"  arXiv {paper['arxiv']}")
-    out.print(f"  family {method.family} · data {method.data} · checkpoint {method.checkpoint} · seeds {method.seeds} · profile {declaration.profile}")
+    out.print(
+        f"  family {method.family} · data {method.data} · checkpoint {method.checkpoint} · seeds {method.seeds} · profile {declaration.profile}"
+    )
     for stage in METHOD_STAGES:
         calls = method.stages[stage]
         call = calls[MAIN]
@@ -39,14 +41,16 @@ def print_method(name: str, out: Console) -> None:
         for arm, other in calls.items():
             if arm != MAIN and (other.step != call.step or other.parameters != call.parameters):
                 changed = {k: v for k, v in other.parameters.items() if call.parameters.get(k) != v}
-                what = ([f"step {other.step}"] if other.step != call.step else []) + [f"{k} {v}" for k, v in changed.items()]
+                what = ([f"step {other.step}"] if other.step != call.step else []) + [
+                    f"{k} {v}" for k, v in changed.items()
+                ]
                 out.print(f"  arm [bold]{arm}[/]: {escape('; '.join(what))}")
     out.print("\n[bold]metrics[/]")
     for metric, meaning in method.stages["evaluate"][MAIN].resolve().metrics.items():
         out.print(f"  {metric}: {escape(meaning)}")
     out.print("[bold]claims[/]")
-    measured = {row.claim: row for row in rows(name)}
+    measured = {(row.metric, row.beats): row for row in rows(name)}
     for claim in method.claims:
-        row = measured.get(f"{claim.metric} > {claim.beats}")
+        row = measured.get((claim.metric, claim.beats))
         verdict = f"{row.verdict}, {row.difference}, {row.wins} seeds" if row else "not run"
         out.print(f"  {claim.metric}: {MAIN} beats {claim.beats} -> {escape(verdict)}")

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,20 +133,30 @@ def _log_summary(client: Any, run_id: str, entry: Path, facts: dict[str, Any], r
     metrics = []
     for name, claim in result["claims"].items():
         key = _metric_name(name.replace(" > ", ".over."))
-        metrics.append(Metric(f"{key}.difference", claim["difference"], 0, 0))
+        metrics.append(Metric(f"{key}.difference", claim["difference"], int(time.time() * 1000), 0))
         if claim["low"] is not None:
-            metrics += [Metric(f"{key}.low", claim["low"], 0, 0), Metric(f"{key}.high", claim["high"], 0, 0)]
-        params.append(Param(f"claim.{key}", f"{claim['verdict']} at {CONFIDENCE:.0%}, {claim['wins']}/{claim['n']} wins"))
-    for metric, value in result["arms"][MAIN].items():
-        metrics.append(Metric(_metric_name(metric), value["mean"], 0, 0))
+            metrics += [
+                Metric(f"{key}.low", claim["low"], int(time.time() * 1000), 0),
+                Metric(f"{key}.high", claim["high"], int(time.time() * 1000), 0),
+            ]
+        params.append(Param(f"claim.{key}", f"{claim['verdict']} at {CONFIDENCE:.0%}, {claim['wins']} wins"))
+    metrics += [Metric(_metric_name(metric), mean, int(time.time() * 1000), 0) for metric, mean in result[MAIN].items()]
     client.log_batch(run_id, metrics=metrics, params=params)
-    client.log_artifact(run_id, str(entry / f"{facts['method']}.json"))
+    for suffix in ("json", "csv"):
+        client.log_artifact(run_id, str(entry / f"{facts['method']}.{suffix}"))
     client.log_artifact(run_id, str(entry / "params.yaml"))
     client.log_artifacts(run_id, str(entry / "evaluate" / "summary" / "figures"), "figures")
 
 
 def _log_arm(
-    client: Any, experiment: str, parent: str, entry: Path, facts: dict[str, Any], arm: str, seed: int, tags: dict[str, str]
+    client: Any,
+    experiment: str,
+    parent: str,
+    entry: Path,
+    facts: dict[str, Any],
+    arm: str,
+    seed: int,
+    tags: dict[str, str],
 ) -> None:
     from mlflow.entities import Metric, Param
 
@@ -154,10 +165,10 @@ def _log_arm(
     params = {"arm": arm, "seed": str(seed), "data": facts["data"], **facts["parameters"][arm]}
     folder = entry / "evaluate" / arm / f"seed-{seed}"
     evaluation = Metrics.load(folder)
-    metrics = [Metric(_metric_name(k), v, 0, 0) for k, v in evaluation.values.items()]
+    metrics = [Metric(_metric_name(k), v, int(time.time() * 1000), 0) for k, v in evaluation.values.items()]
     curves = evaluation.tables["curves"]
     for curve, x, y in zip(curves["curve"], curves["x"], curves["y"], strict=True):
-        metrics.append(Metric(_metric_name(f"curve.{curve}"), y, 0, round(x)))
+        metrics.append(Metric(_metric_name(f"curve.{curve}"), y, int(time.time() * 1000), round(x)))
     client.log_batch(run_id, params=[Param(k, v[:500]) for k, v in params.items()][:100])
     for start in range(0, len(metrics), 1000):  # the REST limit of one batch
         client.log_batch(run_id, metrics=metrics[start : start + 1000])

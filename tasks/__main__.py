@@ -17,13 +17,13 @@ from tasks.jobs import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported
 
-from tasks import console, record  # noqa: E402
-from tasks.artifacts import ArtifactError  # noqa: E402
-from tasks.declaration import DeclarationError, load_declaration  # noqa: E402
-from tasks.fingerprint import write_fingerprint  # noqa: E402
-from tasks.jobs import WorkerDied  # noqa: E402
-from tasks.run import run_stage, stage_folder  # noqa: E402
-from tasks.steps import METHOD_STAGES  # noqa: E402
+from tasks import console, record
+from tasks.artifacts import ArtifactError
+from tasks.declaration import DeclarationError, load_declaration
+from tasks.fingerprint import write_fingerprint
+from tasks.jobs import WorkerDied
+from tasks.run import run_stage, stage_folder
+from tasks.steps import METHOD_STAGES
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ speaks about training randomness on one fixed data set, not about other data set
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,11 @@ def t_interval(values: list[float] | np.ndarray) -> Interval:
     return Interval(mean, mean - half, mean + half, len(x))
 
 
+def claim_name(claim: Claim) -> str:
+    """How results name a claim: `metric > baseline arm`."""
+    return f"{claim.metric} > {claim.beats}"
+
+
 def judge(claim: Claim, values: dict[str, dict[int, float]]) -> dict[str, Any]:
     """Verdict on a claim. `values[arm][seed]` is the metric.
 
@@ -61,11 +66,9 @@ def judge(claim: Claim, values: dict[str, dict[int, float]]) -> dict[str, Any]:
     else:
         verdict = "leans"
     return {
-        **asdict(claim),
         "difference": interval.mean,
         "low": interval.low,
         "high": interval.high,
-        "wins": int(sum(d > 0 for d in differences)),
-        "n": interval.n,
+        "wins": f"{sum(d > 0 for d in differences)}/{interval.n}",
         "verdict": verdict,
     }

@@ -116,7 +116,9 @@ def read_yaml(path: Path = PARAMS) -> dict[str, Any]:
         content = YAML(typ="safe", pure=True).load(text)
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise DeclarationError([f"{path}:{line}: {str(error.problem).split(' with')[0]}; remove one of the two"]) from error
+        raise DeclarationError(
+            [f"{path}:{line}: {str(error.problem).split(' with')[0]}; remove one of the two"]
+        ) from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise DeclarationError([f"{path}:{line}: YAML syntax error: {error.problem or error.context}"]) from error
@@ -198,7 +200,10 @@ class _Checker:
                 continue
             result.checkpoint_data[name] = entry["data"]
             if entry["data"] not in sections["datasets"]:
-                self.wrong(f"{key}.data", f"unknown data set '{entry['data']}'{did_you_mean(str(entry['data']), sections['datasets'])}")
+                self.wrong(
+                    f"{key}.data",
+                    f"unknown data set '{entry['data']}'{did_you_mean(str(entry['data']), sections['datasets'])}",
+                )
             call = self._call(key, "checkpoint", {k: v for k, v in entry.items() if k != "data"}, profile)
             if call is not None:
                 result.checkpoints[name] = call
@@ -220,7 +225,10 @@ class _Checker:
                 self.wrong(key, f"'{name}' is missing")
         for name in entry:
             if name not in required + optional:
-                self.wrong(f"{key}.{name}" if key[0] != "(" else str(name), f"unknown key{did_you_mean(str(name), required + optional)}")
+                self.wrong(
+                    f"{key}.{name}" if key[0] != "(" else str(name),
+                    f"unknown key{did_you_mean(str(name), required + optional)}",
+                )
 
     def _method(self, name: str, entry: dict, profile: str, seeds: list[int], sections: dict) -> Method | None:
         key, before = f"methods.{name}", len(self.mistakes)
@@ -228,7 +236,9 @@ class _Checker:
         for field_name, section in (("data", "datasets"), ("checkpoint", "checkpoints")):
             value = entry.get(field_name)
             if field_name in entry and value not in sections[section]:
-                self.wrong(f"{key}.{field_name}", f"'{value}' is not in {section}{did_you_mean(str(value), sections[section])}")
+                self.wrong(
+                    f"{key}.{field_name}", f"'{value}' is not in {section}{did_you_mean(str(value), sections[section])}"
+                )
         stages: dict[str, dict[str, Call]] = {}
         arms: list[str] = []
         for stage in METHOD_STAGES:
@@ -286,7 +296,9 @@ class _Checker:
                 return None
             unknown = [k for k in written if k not in step.accepts()]
             for k in unknown:
-                self.wrong(f"{layer_key}.{k}", f"step '{new_name}' has no parameter '{k}'{did_you_mean(k, step.accepts())}")
+                self.wrong(
+                    f"{layer_key}.{k}", f"step '{new_name}' has no parameter '{k}'{did_you_mean(k, step.accepts())}"
+                )
             if unknown:
                 return None
             if new_name != name:
@@ -326,7 +338,9 @@ class _Checker:
         if not isinstance(entry, dict) or set(entry) - {"at_most", *OVERRIDES}:
             self.wrong(key, "must be {at_most: N} with optional smoke: {at_most: N}, full: {at_most: N}")
             return seeds
-        value = merge({"at_most": entry.get("at_most")}, entry.get(profile, {}) if profile != "small" else {})["at_most"]
+        value = merge({"at_most": entry.get("at_most")}, entry.get(profile, {}) if profile != "small" else {})[
+            "at_most"
+        ]
         if type(value) is not int or value < 1:
             self.wrong(f"{key}.at_most", f"must be an integer >= 1, got {value!r}")
             return seeds
@@ -348,7 +362,10 @@ class _Checker:
             self._keys(claim_key, claim, _CLAIM_KEYS, ())
             metric, beats = claim.get("metric"), claim.get("beats")
             if "metric" in claim and metric not in metrics:
-                self.wrong(f"{claim_key}.metric", f"'{stages['evaluate'][MAIN].step}' yields no metric '{metric}'{did_you_mean(str(metric), metrics)}")
+                self.wrong(
+                    f"{claim_key}.metric",
+                    f"'{stages['evaluate'][MAIN].step}' yields no metric '{metric}'{did_you_mean(str(metric), metrics)}",
+                )
             if "beats" in claim and beats not in arms:
                 self.wrong(f"{claim_key}.beats", f"no arm '{beats}'{did_you_mean(str(beats), arms)}")
             if set(claim) == set(_CLAIM_KEYS):
@@ -395,5 +412,3 @@ def _known_at(model: Any, path: tuple) -> list[str]:
         candidates = [model_field.annotation, *getattr(model_field.annotation, "__args__", ())]
         model = next((c for c in candidates if hasattr(c, "model_fields")), None)
     return list(getattr(model, "model_fields", {}))
-
-

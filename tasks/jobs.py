@@ -110,7 +110,9 @@ def run_jobs(jobs: list[Job], work: Callable[[Job], None], listener: Listener) -
     visible = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
     for device in (visible or range(workers)) if uses_gpu(jobs) else ():
         devices.put(str(device))
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(reports, devices if uses_gpu(jobs) else None))
+    pool = ProcessPoolExecutor(
+        workers, context, initializer=_start_worker, initargs=(reports, devices if uses_gpu(jobs) else None)
+    )
     try:
         # All workers are forked at the first submit; only then may a thread start here.
         futures: list[Future[Usage]] = [pool.submit(_run_one, work, job) for job in jobs]

@@ -12,7 +12,9 @@ _label = pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False)
 
 def _consecutive(name: str) -> pa.Column:
     """An identifier column that is exactly 0..n-1 in order: rows of a table index arrays."""
-    check = pa.Check(lambda s: bool((s.to_numpy() == range(len(s))).all()), name="consecutive", error="not 0..n-1 in order")
+    check = pa.Check(
+        lambda s: bool((s.to_numpy() == range(len(s))).all()), name="consecutive", error="not 0..n-1 in order"
+    )
     return pa.Column("int64", check, name=name)
 
 
@@ -34,9 +36,7 @@ _segments = _table(
 
 SCHEMAS: dict[str, dict[str, pa.DataFrameSchema]] = {
     "dataset": {
-        "samples": _table(
-            sample=_consecutive("sample"), split=pa.Column(str), label=_label, given_label=_label
-        ),
+        "samples": _table(sample=_consecutive("sample"), split=pa.Column(str), label=_label, given_label=_label),
         "segments": _segments,
     },
     "checkpoint": {"curves": _curves},

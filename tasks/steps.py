@@ -73,7 +73,9 @@ class Step:
             values["seed"] = seed
         result = self.function(*(inputs[name] for name in self.inputs), **values)
         if not isinstance(result, STAGES[self.stage]):
-            raise TypeError(f"{self.stage}.{self.name} returned {type(result).__name__}, not {STAGES[self.stage].__name__}")
+            raise TypeError(
+                f"{self.stage}.{self.name} returned {type(result).__name__}, not {STAGES[self.stage].__name__}"
+            )
         return result
 
 
@@ -91,7 +93,9 @@ def find_step(stage: str, name: str) -> Step:
         raise UnknownStep(f"unknown step '{name}'{did_you_mean(name, step_names(stage))}")
     if name == NONE:
         kind = STAGES[stage]
-        return Step(stage, NONE, lambda: kind(meta={"step": NONE}), (), create_model("none", __base__=_Parameters), False, {})
+        return Step(
+            stage, NONE, lambda: kind(meta={"step": NONE}), (), create_model("none", __base__=_Parameters), False, {}
+        )
     module = importlib.import_module(f"tasks.{stage}.{name}")
     function = getattr(module, name, None)
     if function is None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.artifacts import Metrics
-from tasks.claims import judge, t_interval
+from tasks.claims import claim_name, judge, t_interval
 from tasks.declaration import MAIN, Method, Sweep, parameter_at
 from tasks.figures import COLOURS, png, subplots
 
@@ -26,7 +26,6 @@ def write_summary(method: Method, profile: str, folder: Path) -> None:
     summary.save(folder / "summary")
     _write(RESULTS / f"{method.name}.json", json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
     _write(RESULTS / f"{method.name}.csv", long_table(metrics).to_csv(index=False))
-
 
 
 def load_metrics(method: Method, folder: Path) -> AllMetrics:
@@ -49,7 +48,7 @@ def long_table(metrics: AllMetrics) -> pd.DataFrame:
 
 
 def summarise(method: Method, profile: str, metrics: AllMetrics) -> tuple[dict[str, Any], Metrics]:
-    """The JSON of results/<method>.json, and an artifact with the figures that compare arms."""
+    """The JSON of results/<method>.json, small enough for `dvc metrics`, and an artifact with figures across arms."""
     values = {
         arm: {metric: {seed: m.values[metric] for seed, m in seeds.items()} for metric in common_metrics(seeds)}
         for arm, seeds in metrics.items()
@@ -62,12 +61,9 @@ def summarise(method: Method, profile: str, metrics: AllMetrics) -> tuple[dict[s
                 f"params.yaml: methods.{method.name}.claims: metric '{claim.metric}' does not exist on data set "
                 f"'{method.data}'; claim one of: {', '.join(sorted(values[MAIN]))}"
             )
-        claims[f"{claim.metric} > {claim.beats}"] = judge(claim, {a: v for a, v in per_arm.items() if v is not None})
-    arms = {
-        arm: {metric: _mean_and_half_width(list(by_seed.values())) for metric, by_seed in by_metric.items()}
-        for arm, by_metric in values.items()
-    }
-    result = {"profile": profile, "data": method.data, "seeds": method.seeds, "claims": claims, "arms": arms}
+        claims[claim_name(claim)] = judge(claim, {a: v for a, v in per_arm.items() if v is not None})
+    means = {metric: t_interval(list(by_seed.values())).mean for metric, by_seed in values[MAIN].items()}
+    result = {"profile": profile, "data": method.data, "seeds": method.seeds, "claims": claims, MAIN: means}
     return result, Metrics(meta={"values": {}}, figures=figures(method, metrics))
 
 
@@ -81,16 +77,13 @@ def figures(method: Method, metrics: AllMetrics) -> dict[str, bytes]:
     swept = {arm for sweep in method.sweeps for arm in _arms_of(method, sweep)} - _claimed_arms(method)
     shown = {arm: seeds for arm, seeds in metrics.items() if arm not in swept}
     result = {"arms": _draw_arms(shown)}
-    for name in sorted({c for seeds in shown.values() for m in seeds.values() for c in set(m.tables["curves"]["curve"])}):
+    for name in sorted(
+        {c for seeds in shown.values() for m in seeds.values() for c in set(m.tables["curves"]["curve"])}
+    ):
         result[f"curve-{name.replace('/', '-')}"] = _draw_curve(name, shown)
     for sweep in method.sweeps:
         result[f"sweep-{sweep.against}"] = _draw_sweep(method, sweep, metrics)
     return result
-
-
-def _mean_and_half_width(values: list[float]) -> dict[str, float | None]:
-    interval = t_interval(values)
-    return {"mean": interval.mean, "half_width": interval.half_width}
 
 
 def _claimed_arms(method: Method) -> set[str]:
@@ -101,7 +94,9 @@ def _draw_arms(metrics: AllMetrics) -> bytes:
     names = common_metrics(metrics[MAIN])
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
-    figure, axes = subplots(rows, columns, figsize=(2.9 * columns, 0.5 + (0.55 + 0.3 * len(metrics)) * rows), squeeze=False)
+    figure, axes = subplots(
+        rows, columns, figsize=(2.9 * columns, 0.5 + (0.55 + 0.3 * len(metrics)) * rows), squeeze=False
+    )
     for axis, name in zip(axes.flat, names, strict=False):
         for index, (arm, seeds) in enumerate(metrics.items()):
             if name not in common_metrics(seeds):
@@ -138,8 +133,17 @@ def _draw_curve(name: str, metrics: AllMetrics) -> bytes:
                 mean[x].append(y)
         xs = sorted(mean)
         centre = [np.mean(mean[x]) for x in xs]
-        axis.plot(xs, centre, color=colour, linewidth=2 if arm == MAIN else 1.2, marker="." if len(xs) < 15 else None, label=arm)
-        axis.fill_between(xs, [min(mean[x]) for x in xs], [max(mean[x]) for x in xs], color=colour, alpha=0.12, linewidth=0)
+        axis.plot(
+            xs,
+            centre,
+            color=colour,
+            linewidth=2 if arm == MAIN else 1.2,
+            marker="." if len(xs) < 15 else None,
+            label=arm,
+        )
+        axis.fill_between(
+            xs, [min(mean[x]) for x in xs], [max(mean[x]) for x in xs], color=colour, alpha=0.12, linewidth=0
+        )
     axis.set_xlabel("epoch or step" if "/" in name else name.split("_by_")[-1].replace("_", " "))
     axis.set_ylabel(name.split("/")[-1].replace("_", " "))
     axis.set_title(f"{name.replace('_', ' ')} (mean, band: all seeds)")

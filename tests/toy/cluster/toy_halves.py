@@ -9,7 +9,9 @@ from pydantic import Field
 from tasks.artifacts import Clusters, Representation
 
 
-def toy_halves(representation: Representation, *, k: Annotated[int, Field(ge=2)] = 2, jitter: float = 0.0, seed: int) -> Clusters:
+def toy_halves(
+    representation: Representation, *, k: Annotated[int, Field(ge=2)] = 2, jitter: float = 0.0, seed: int
+) -> Clusters:
     x = representation.arrays["embedding"][:, 0]
     noise = np.random.default_rng(seed).normal(size=len(x)) * jitter
     cluster = (x + noise > x.mean()).astype(np.int64) % k

@@ -11,7 +11,13 @@ from tasks.nn.training import curve_table
 
 
 def toy_vote(
-    dataset: Dataset, pseudo_labels: PseudoLabels, *, flip: float = 0.0, seconds: float = 0.0, fail: bool = False, seed: int
+    dataset: Dataset,
+    pseudo_labels: PseudoLabels,
+    *,
+    flip: float = 0.0,
+    seconds: float = 0.0,
+    fail: bool = False,
+    seed: int,
 ) -> Model:
     if fail:
         raise FloatingPointError("loss is nan at step 3; lower the rate")
@@ -20,5 +26,7 @@ def toy_vote(
         progress.report(step + 1, 10, loss=1.0 / (step + 1))
     prediction = pseudo_labels.tables["units"]["pseudo_label"].to_numpy()
     flipped = np.random.default_rng(seed).random(len(prediction)) < flip
-    table = pd.DataFrame({"sample": np.arange(len(prediction)), "prediction": np.where(flipped, 1 - prediction, prediction)})
+    table = pd.DataFrame(
+        {"sample": np.arange(len(prediction)), "prediction": np.where(flipped, 1 - prediction, prediction)}
+    )
     return Model({"predictions": table, "curves": curve_table("loss", range(1, 4), [1.0, 0.5, 0.25])})
