@@ -42,7 +42,7 @@ def public(
     Parameters
     ----------
     name: name on the hub, or a folder relative to the workspace.
-    kind: "vit" (DINO, MAE, supervised ViT), "clip" (both towers) or "clip_vision" (image tower and projection).
+    kind: "vit" (DINO, supervised ViT), "clip" (both towers) or "clip_vision" (image tower and projection).
     revision: commit, branch or tag on the hub; name a commit to make the result repeatable.
     cache: folder of the hub cache; default: where Hugging Face keeps it ($HF_HOME).
     download: fetch what the cache lacks; otherwise no network is used.

@@ -13,6 +13,7 @@ import transformers
 
 from tasks.artifacts import Checkpoint
 from tasks.checkpoint.public import public
+from tasks.nn.vit import load_vit, preprocess, vit_features
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -80,6 +81,19 @@ def test_vit_survives_the_round_trip_through_our_artifact(vit: Path, tmp_path: P
     assert not report["unexpected_keys"]
     with torch.no_grad():
         assert torch.equal(ours(images()).last_hidden_state, theirs(images()).last_hidden_state)
+
+
+def test_patch_features_are_those_of_the_public_model(vit: Path) -> None:
+    checkpoint = public(name=str(vit), kind="vit")
+    ours = load_vit(checkpoint)
+    theirs = transformers.ViTModel.from_pretrained(vit, add_pooling_layer=False).eval()
+    pixels = preprocess(images(), ours, checkpoint.meta)
+    assert torch.allclose(pixels, (images() - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None])
+    with torch.no_grad():
+        expected = theirs(pixels).last_hidden_state
+    tokens, cls = vit_features(ours, pixels, "last")
+    assert torch.allclose(tokens, expected[:, 1:], atol=1e-6)
+    assert torch.allclose(cls, expected[:, 0], atol=1e-6)
 
 
 def test_nothing_of_path_or_version_enters_the_artifact(vit: Path, tmp_path: Path) -> None:
