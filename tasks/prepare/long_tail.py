@@ -34,13 +34,7 @@ def long_tail_rows(labels: np.ndarray, imbalance: float, rng: np.random.Generato
     a class would keep no image.
     """
     labels = np.asarray(labels)
-    if labels.ndim != 1 or len(labels) == 0:
-        raise ValueError(f"labels must be a non-empty vector, got shape {labels.shape}")
-    if labels.min() < 0:
-        raise ValueError(f"labels must be 0..C-1, got {labels.min()}")
-    sizes = np.bincount(labels)
-    if (sizes == 0).any():
-        raise ValueError(f"imbalance: class {int(np.argmin(sizes))} of {len(sizes)} has no image to keep")
+    sizes = class_sizes(labels)
     counts = np.minimum(long_tail_counts(int(sizes.max()), len(sizes), imbalance), sizes)
     if (counts == 0).any():
         raise ValueError(
@@ -49,3 +43,20 @@ def long_tail_rows(labels: np.ndarray, imbalance: float, rng: np.random.Generato
         )
     kept = [rng.permutation(np.flatnonzero(labels == c))[:count] for c, count in enumerate(counts)]
     return np.sort(np.concatenate(kept))
+
+
+def class_sizes(labels: np.ndarray, classes: int | None = None, *, what: str = "labels") -> np.ndarray:
+    """Members of each class, int64 [C], of labels [n] that must be 0..C-1 with no class absent.
+
+    `classes` is C; by default the largest label plus one. `what` names the labels in a `ValueError`.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or len(labels) == 0:
+        raise ValueError(f"{what} must be a non-empty vector, got shape {labels.shape}")
+    if labels.min() < 0 or (classes is not None and labels.max() >= classes):
+        last = "C-1" if classes is None else classes - 1
+        raise ValueError(f"{what} must be 0..{last}, got {labels.min()}..{labels.max()}")
+    sizes = np.bincount(labels, minlength=classes or 0)
+    if (sizes == 0).any():
+        raise ValueError(f"{what}: class {int(np.argmin(sizes))} of {len(sizes)} has no sample; number classes 0..C-1")
+    return sizes

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.prepare.long_tail import long_tail_counts, long_tail_rows
+from tasks.prepare.long_tail import class_sizes, long_tail_counts, long_tail_rows
 
 
 def test_counts_of_cifar_10_lt():
@@ -56,10 +56,18 @@ def test_seed_decides_which_images():
         ([0, 1], float("nan"), "at least 1"),
         ([], 10.0, "non-empty"),
         ([-1, 0], 10.0, "0..C-1"),
-        ([0, 0, 2], 10.0, "class 1 of 3 has no image"),
+        ([0, 0, 2], 10.0, "class 1 of 3 has no sample"),
         ([0, 1] * 5, 100.0, "leaves class 1 without images"),
     ],
 )
 def test_bad_input(labels, imbalance, message):
     with pytest.raises(ValueError, match=message):
         long_tail_rows(np.array(labels, dtype=np.int64), imbalance, np.random.default_rng(0))
+
+
+def test_class_sizes():
+    assert class_sizes(np.array([2, 0, 1, 2, 2])).tolist() == [1, 1, 3]
+    with pytest.raises(ValueError, match=r"train: class 2 of 3 has no sample"):
+        class_sizes(np.array([0, 1]), 3, what="train")
+    with pytest.raises(ValueError, match=r"must be 0..1, got 0..2"):
+        class_sizes(np.array([0, 1, 2]), 2)
