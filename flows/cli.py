@@ -185,6 +185,19 @@ def sync() -> None:
 
 
 @app.command()
+def validate() -> None:
+    """Check params.yaml against the steps' signatures, for every profile, without running anything."""
+    from tasks.declaration import PROFILES, read_yaml
+    from tasks.declaration import validate as check
+
+    _enter()
+    content = read_yaml()
+    for profile in PROFILES:
+        declaration = check({**content, "profile": profile})
+        out.print(f"profile {profile}: {len(declaration.methods)} methods are sound")
+
+
+@app.command()
 def doctor() -> None:
     """Check installation, declaration (all profiles), DVC, MLflow store and free space; exit code 1 if something is wrong."""
     from flows.doctor import examine

@@ -19,7 +19,7 @@ os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported
 
 from tasks import console, record
 from tasks.artifacts import ArtifactError
-from tasks.declaration import DeclarationError, load_declaration
+from tasks.declaration import DeclarationError, load_declaration, load_entry
 from tasks.fingerprint import write_fingerprint
 from tasks.jobs import WorkerDied
 from tasks.run import run_stage, stage_folder
@@ -66,7 +66,7 @@ class _Told(Exception):
 
 
 def _run(stage: str, name: str) -> None:
-    declaration = load_declaration(only=[name] if stage in METHOD_STAGES else None)
+    declaration = load_entry(stage, name)
     finish, results = None, []
     if stage == "evaluate":
         from tasks.summary import RESULTS, write_summary  # draws: a second of imports that other stages can spare

@@ -212,7 +212,7 @@ class Dataset(Artifact):
         names = self.meta.get("class_names")
         for column in ("label", "given_label"):
             if names is not None and column in self.samples:
-                values = self.samples[column].dropna()
+                values = self.samples[column].dropna().to_numpy(dtype=np.int64)
                 if len(values) and not 0 <= values.min() <= values.max() < len(names):
                     raise ValueError(f"dataset: '{column}' outside 0..{len(names) - 1}")
         for name in self.meta.get("truth", ()):
@@ -287,7 +287,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{folder}: no artifact here; run the stage that makes it")
     try:
         manifest = json.loads(path.read_text())
-        manifest["kind"], manifest["meta"], manifest["files"]
+        missing = {"kind", "meta", "files"} - set(manifest)
+        if missing:
+            raise KeyError(", ".join(sorted(missing)))
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: damaged ({error})") from error
     return manifest

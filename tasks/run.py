@@ -66,8 +66,6 @@ def run_stage(
 
     `finish(folder)` may add to the filled folder before it is renamed into place.
     """
-    if stage not in STAGES:
-        raise DeclarationError([f"unknown stage '{stage}'{did_you_mean(stage, STAGES)}"])
     if stage in METHOD_STAGES:
         destination = Destination(stage_folder(name, stage))
         jobs = method_jobs(declaration.method(name), stage, destination.partial)

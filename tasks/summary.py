@@ -24,7 +24,7 @@ def write_summary(method: Method, profile: str, folder: Path) -> None:
     metrics = load_metrics(method, folder)
     result, summary = summarise(method, profile, metrics)
     summary.save(folder / "summary")
-    _write(RESULTS / f"{method.name}.json", json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    _write(RESULTS / f"{method.name}.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     _write(RESULTS / f"{method.name}.csv", long_table(metrics).to_csv(index=False))
 
 

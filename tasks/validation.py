@@ -1,0 +1,286 @@
+"""The checks behind `tasks.declaration`: every mistake in params.yaml, each with its key and remedy."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import ValidationError
+
+from tasks.declaration import (
+    MAIN,
+    OVERRIDES,
+    PROFILES,
+    SECTIONS,
+    Call,
+    Claim,
+    Declaration,
+    Method,
+    Sweep,
+    merge,
+    parameter_at,
+)
+from tasks.steps import METHOD_STAGES, Step, UnknownStep, did_you_mean, find_step
+
+_RESERVED = ("data", "checkpoint")  # folders beside the methods' own in artifacts/
+_METHOD_KEYS = ("family", "paper", "data", "checkpoint", "seeds", *METHOD_STAGES, "claims", "sweeps")
+_OPTIONAL_METHOD_KEYS = ("timeout_minutes",)
+_CLAIM_KEYS = ("metric", "beats", "higher_is_better")
+
+
+class Checker:
+    """Collects mistakes instead of stopping at the first one."""
+
+    def __init__(self, source: str):
+        self.source = source
+        self.mistakes: list[str] = []
+
+    def wrong(self, key: str, message: str) -> None:
+        mistake = f"{self.source}: {key}: {message}"
+        if mistake not in self.mistakes:  # every arm inherits the mistakes of its stage
+            self.mistakes.append(mistake)
+
+    def declaration(self, content: dict[str, Any], wanted: dict[str, set[str]] | None) -> Declaration:
+        """Check everything, or the `wanted` names of each section."""
+        self._keys("", content, ("profile", "seeds", *SECTIONS), ())
+        result = Declaration(self._profile(content.get("profile")), self._all_seeds(content.get("seeds")))
+        sections = {section: self._section(section, content.get(section)) for section in SECTIONS}
+
+        def chosen(section: str) -> dict[str, dict]:
+            return {n: e for n, e in sections[section].items() if wanted is None or n in wanted[section]}
+
+        for name, entry in chosen("datasets").items():
+            call = self._call(f"datasets.{name}", "prepare", entry, result.profile)
+            if call is not None:
+                result.datasets[name] = call
+        for name, entry in chosen("checkpoints").items():
+            data = entry.get("data")
+            if data not in sections["datasets"]:
+                self.wrong(
+                    f"checkpoints.{name}.data",
+                    f"'{data}' is not in datasets{did_you_mean(str(data), sections['datasets'])}",
+                )
+            rest = {k: v for k, v in entry.items() if k != "data"}
+            call = self._call(f"checkpoints.{name}", "checkpoint", rest, result.profile)
+            if call is not None:
+                result.checkpoints[name], result.checkpoint_data[name] = call, str(data)
+        for name, entry in chosen("methods").items():
+            method = self._method(name, entry, result.profile, result.seeds, sections)
+            if method is not None:
+                result.methods[name] = method
+        return result
+
+    def _profile(self, value: Any) -> str:
+        if value in PROFILES:
+            return value
+        if value is not None:
+            self.wrong("profile", f"unknown profile '{value}'{did_you_mean(str(value), PROFILES)}")
+        return PROFILES[0]
+
+    def _all_seeds(self, value: Any) -> list[int]:
+        if not isinstance(value, list) or not value or not all(type(s) is int and s >= 0 for s in value):
+            self.wrong("seeds", f"must be a list of at least one integer >= 0, got {value!r}")
+            return [0]
+        if len(set(value)) < len(value):
+            self.wrong("seeds", f"every seed once, got {value!r}")
+        return value
+
+    def _section(self, section: str, entries: Any) -> dict[str, dict]:
+        """The entries of a section whose names can be folder names and which are mappings."""
+        if not isinstance(entries, dict):
+            self.wrong(section, "must be a mapping of names to entries")
+            return {}
+        sound = {}
+        for name, entry in entries.items():
+            if not re.fullmatch(r"[a-z0-9_]+", str(name)) or (section == "methods" and name in _RESERVED):
+                self.wrong(
+                    f"{section}.{name}", "names are lower-case letters, digits and _, and not data or checkpoint"
+                )
+            elif not isinstance(entry, dict):
+                self.wrong(f"{section}.{name}", "must be a mapping")
+            else:
+                sound[name] = entry
+        return sound
+
+    def _keys(self, key: str, entry: dict, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
+        for name in required:
+            if name not in entry:
+                self.wrong(key or "(top level)", f"'{name}' is missing")
+        for name in entry:
+            if name not in required + optional:
+                self.wrong(
+                    f"{key}.{name}" if key else str(name),
+                    f"unknown key{did_you_mean(str(name), required + optional)}",
+                )
+
+    def _method(self, name: str, entry: dict, profile: str, seeds: list[int], sections: dict) -> Method | None:
+        key, before = f"methods.{name}", len(self.mistakes)
+        self._keys(key, entry, _METHOD_KEYS, _OPTIONAL_METHOD_KEYS)
+        for field_name, section in (("data", "datasets"), ("checkpoint", "checkpoints")):
+            value = entry.get(field_name)
+            if field_name in entry and value not in sections[section]:
+                self.wrong(
+                    f"{key}.{field_name}", f"'{value}' is not in {section}{did_you_mean(str(value), sections[section])}"
+                )
+        stages: dict[str, dict[str, Call]] = {}
+        arms: list[str] = []
+        for stage in METHOD_STAGES:
+            block = entry.get(stage)
+            if block is None:
+                continue  # _keys has said so
+            stage_key = f"{key}.{stage}"
+            own = block.get("arms", {}) if isinstance(block, dict) else {}
+            if not isinstance(own, dict):
+                self.wrong(f"{stage_key}.arms", "must be a mapping of arm names to overrides")
+                own = {}
+            if MAIN in own:
+                self.wrong(f"{stage_key}.arms", f"'{MAIN}' is the method itself; choose another name")
+            arms += [arm for arm in own if arm not in arms and arm != MAIN]
+            stages[stage] = {}
+            for arm in [MAIN, *arms]:
+                call = self._call(stage_key, stage, block, profile, arm if arm in own else None)
+                if call is not None:
+                    stages[stage][arm] = call
+        chosen_seeds = self._seeds(f"{key}.seeds", entry.get("seeds"), profile, seeds)
+        claims = self._claims(key, entry.get("claims"), arms, stages)
+        sweeps = self._sweeps(key, entry.get("sweeps", []), stages)
+        timeout = entry.get("timeout_minutes", 60)
+        if not isinstance(timeout, (int, float)) or timeout <= 0:
+            self.wrong(f"{key}.timeout_minutes", f"must be a positive number of minutes per stage, got {timeout!r}")
+        if len(self.mistakes) > before:
+            return None
+        return Method(
+            name, entry["family"], entry["paper"], entry["data"], entry["checkpoint"], chosen_seeds, stages, claims, sweeps, timeout
+        )  # fmt: skip
+
+    def _call(self, key: str, stage: str, block: Any, profile: str, arm: str | None = None) -> Call | None:
+        """The step and parameters in force, or None after noting what is wrong with them."""
+        if not isinstance(block, dict) or "step" not in block:
+            self.wrong(key, "must be a mapping with a 'step'")
+            return None
+        base = {k: v for k, v in block.items() if k not in ("arms", *OVERRIDES)}
+        layers = [(key, base), *self._profile_layer(key, block, profile)]
+        if arm is not None:
+            override = block["arms"][arm]
+            arm_key = f"{key}.arms.{arm}"
+            if not isinstance(override, dict):
+                self.wrong(arm_key, "must be a mapping of overrides")
+                return None
+            layers.append((arm_key, {k: v for k, v in override.items() if k not in OVERRIDES}))
+            layers += self._profile_layer(arm_key, override, profile)
+        name, parameters = None, {}
+        for layer_key, layer in layers:
+            written = {k: v for k, v in layer.items() if k != "step"}
+            new_name = layer.get("step", name)
+            try:
+                step = find_step(stage, new_name)
+            except UnknownStep as error:
+                self.wrong(f"{layer_key}.step", str(error))
+                return None
+            unknown = [k for k in written if k not in step.accepts()]
+            for k in unknown:
+                self.wrong(
+                    f"{layer_key}.{k}", f"step '{new_name}' has no parameter '{k}'{did_you_mean(k, step.accepts())}"
+                )
+            if unknown:
+                return None
+            if new_name != name:
+                parameters = {k: v for k, v in parameters.items() if k in step.accepts()}
+            name, parameters = new_name, merge(parameters, written)
+        assert name is not None
+        step = find_step(stage, name)
+        try:
+            step.parameters.model_validate(parameters)
+        except ValidationError as error:
+            for problem in error.errors(include_url=False):
+                self._problem(layers[-1][0], name, step, problem)
+            return None
+        return Call(stage, name, parameters)
+
+    def _profile_layer(self, key: str, block: dict, profile: str) -> list[tuple[str, dict]]:
+        for name in OVERRIDES:
+            if name in block and not isinstance(block[name], dict):
+                self.wrong(f"{key}.{name}", "must be a mapping of overrides")
+                return []
+        return [(f"{key}.{profile}", block[profile])] if profile != "small" and profile in block else []
+
+    def _problem(self, key: str, name: str, step: Step, problem: Any) -> None:
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "missing":
+            self.wrong(key, f"step '{name}' needs the parameter '{where}'")
+        elif problem["type"] == "extra_forbidden":
+            known = _known_at(step.parameters, problem["loc"][:-1])
+            self.wrong(f"{key}.{where}", f"unknown parameter{did_you_mean(str(problem['loc'][-1]), known)}")
+        else:
+            message = problem["msg"][0].lower() + problem["msg"][1:]
+            self.wrong(f"{key}.{where}", f"{message}, got {problem['input']!r}")
+
+    def _seeds(self, key: str, entry: Any, profile: str, seeds: list[int]) -> list[int]:
+        if entry is None:
+            return seeds
+        if not isinstance(entry, dict) or set(entry) - {"at_most", *OVERRIDES}:
+            self.wrong(key, "must be {at_most: N} with optional smoke: {at_most: N}, full: {at_most: N}")
+            return seeds
+        value = merge({"at_most": entry.get("at_most")}, entry.get(profile, {}) if profile != "small" else {})[
+            "at_most"
+        ]
+        if type(value) is not int or value < 1:
+            self.wrong(f"{key}.at_most", f"must be an integer >= 1, got {value!r}")
+            return seeds
+        return seeds[:value]
+
+    def _claims(self, key: str, claims: Any, arms: list[str], stages: dict[str, dict[str, Call]]) -> list[Claim]:
+        if claims is None or MAIN not in stages.get("evaluate", {}):
+            return []
+        if not isinstance(claims, list) or not claims:
+            self.wrong(f"{key}.claims", "must be a list of at least one {metric, beats, higher_is_better}")
+            return []
+        result = []
+        metrics = stages["evaluate"][MAIN].resolve().metrics
+        for index, claim in enumerate(claims):
+            claim_key = f"{key}.claims.{index}"
+            if not isinstance(claim, dict):
+                self.wrong(claim_key, "must be {metric, beats, higher_is_better}")
+                continue
+            self._keys(claim_key, claim, _CLAIM_KEYS, ())
+            metric, beats = claim.get("metric"), claim.get("beats")
+            if "metric" in claim and metric not in metrics:
+                self.wrong(
+                    f"{claim_key}.metric",
+                    f"'{stages['evaluate'][MAIN].step}' yields no metric '{metric}'{did_you_mean(str(metric), metrics)}",
+                )
+            if "beats" in claim and beats not in arms:
+                self.wrong(f"{claim_key}.beats", f"no arm '{beats}'{did_you_mean(str(beats), arms)}")
+            if set(claim) == set(_CLAIM_KEYS):
+                result.append(Claim(str(metric), str(beats), bool(claim["higher_is_better"])))
+        return result
+
+    def _sweeps(self, key: str, sweeps: Any, stages: dict[str, dict[str, Call]]) -> list[Sweep]:
+        if not isinstance(sweeps, list):
+            self.wrong(f"{key}.sweeps", "must be a list of {metric, against, lines}")
+            return []
+        result = []
+        for index, sweep in enumerate(sweeps):
+            sweep_key = f"{key}.sweeps.{index}"
+            if not isinstance(sweep, dict):
+                self.wrong(sweep_key, "must be {metric, against, lines}")
+                continue
+            self._keys(sweep_key, sweep, ("metric", "against"), ("lines",))
+            for name in ("against", "lines"):
+                value = sweep.get(name)
+                if value is not None and parameter_at(stages, MAIN, value) is None:
+                    self.wrong(f"{sweep_key}.{name}", f"'{value}' is no parameter in force (write stage.parameter)")
+            if "metric" in sweep and "against" in sweep:
+                result.append(Sweep(sweep["metric"], sweep["against"], sweep.get("lines")))
+        return result
+
+
+def _known_at(model: Any, path: tuple) -> list[str]:
+    """Field names of the nested group at `path`, for suggestions."""
+    for part in path:
+        model_field = getattr(model, "model_fields", {}).get(part)
+        if model_field is None:
+            return []
+        candidates = [model_field.annotation, *getattr(model_field.annotation, "__args__", ())]
+        model = next((c for c in candidates if hasattr(c, "model_fields")), None)
+    return list(getattr(model, "model_fields", {}))
