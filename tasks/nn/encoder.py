@@ -5,6 +5,7 @@ Shape legend: B batch, H height, W width, C channels, D feature, P projection.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,14 +21,19 @@ class EncoderSettings(BaseModel):
 
     `mlp`: `widths` are the layer sizes, the last one is the feature. `conv`: 3x3 convolutions with
     batch norm, stride 2 after the first, `widths` are the channels; the feature is their spatial mean.
-    `resnet32`: He et al. 2016 for 32x32 images, 64 features (`widths` unused). `projection` are the sizes
-    of the head's layers; empty means that the head is the identity.
+    `resnet32`: He et al. 2016 for 32x32 images, 64 features (`widths` unused). `vit`: vision transformer
+    (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929) of `layers` blocks with `heads` heads on patches of
+    `patch_size` pixels; the last of `widths` is its width, the feature is the class token. `projection` are the
+    sizes of the head's layers; empty means that the head is the identity.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    architecture: Literal["mlp", "conv", "resnet32"] = "mlp"
-    widths: list[Width] = [128, 64]
+    architecture: Literal["mlp", "conv", "resnet32", "vit"] = "mlp"
+    widths: Annotated[list[Width], Field(min_length=1)] = [128, 64]
     projection: list[Width] = []
+    patch_size: Width = 16
+    layers: Width = 12
+    heads: Width = 12
 
 
 class Encoder(nn.Module):
@@ -42,6 +48,9 @@ class Encoder(nn.Module):
             self.dim = settings.widths[-1]
         elif settings.architecture == "conv":
             self.backbone = nn.Sequential(_ChannelsFirst(), _conv(channels, settings.widths))
+            self.dim = settings.widths[-1]
+        elif settings.architecture == "vit":
+            self.backbone = nn.Sequential(_ChannelsFirst(), VisionTransformer(settings, image_shape))
             self.dim = settings.widths[-1]
         else:
             self.backbone = nn.Sequential(_ChannelsFirst(), ResNet32(channels))
@@ -109,6 +118,35 @@ class ResNet32(nn.Module):
         return self.layers(images_BCHW).mean(dim=(2, 3))
 
 
+class VisionTransformer(nn.Module):
+    """`transformers.ViTModel` whose output is the class token after the last layer norm."""
+
+    def __init__(self, settings: EncoderSettings, image_shape: tuple[int, int, int]):
+        super().__init__()
+        height, width, channels = image_shape
+        patch, dim, heads = settings.patch_size, settings.widths[-1], settings.heads
+        if height % patch or width % patch:
+            raise ValueError(f"encoder.patch_size: {patch} does not divide images of {height} x {width} pixels")
+        if dim % heads:
+            raise ValueError(f"encoder.heads: {heads} does not divide the width {dim}, the last of encoder.widths")
+        # Imported where it is used: the other encoders need not wait two seconds for it.
+        from transformers import ViTConfig, ViTModel
+
+        config = ViTConfig(
+            hidden_size=dim,
+            num_hidden_layers=settings.layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * dim,
+            image_size=(height, width),
+            patch_size=patch,
+            num_channels=channels,
+        )
+        self.model = ViTModel(config, add_pooling_layer=False)
+
+    def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.model(images_BCHW).last_hidden_state[:, 0]
+
+
 class _BasicBlock(nn.Module):
     def __init__(self, before: int, width: int, stride: int):
         super().__init__()
@@ -134,7 +172,7 @@ class _SpatialMean(nn.Module):
 
 def _mlp(sizes: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

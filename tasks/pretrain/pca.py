@@ -24,7 +24,7 @@ def pca(
     Returns `embedding` float32 [n, dim] of all samples, one unit per sample. Only the mean and the axes are
     learned, and only from `train`. The sign of an axis makes its largest loading positive.
 
-    Raises ValueError: no such `array`; `dim` above what the train rows span; a zero vector if `normalize`.
+    Raises ValueError: no such `array`; train rows all equal; `dim` above what the train rows span; a zero vector if `normalize`.
     """
     if array not in dataset.arrays:
         known = ", ".join(sorted(dataset.arrays)) or "none"
@@ -39,6 +39,8 @@ def pca(
     most = min(len(train), x.shape[1])
     if dim > most:
         raise ValueError(f"dim = {dim} is more than {most}, the least of train rows ({len(train)}) and input values")
+    if (x[train] == x[train[0]]).all():
+        raise ValueError(f"array: all train rows of '{array}' are equal; there is no component to find")
     # The covariance is the cheaper of two exact ways where rows outnumber columns.
     solver = "covariance_eigh" if len(train) > x.shape[1] else "full"
     model = PCA(dim, svd_solver=solver).fit(x[train])
