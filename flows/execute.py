@@ -74,8 +74,7 @@ def execute(
 def print_status(methods: list[str] | None, out: Console) -> None:
     """A table of stale stages with the reasons, after refreshing code.yaml."""
     declaration = load_declaration(only=methods)
-    if versioning.changes([versioning.FINGERPRINT]):
-        versioning.reproduce(versioning.FINGERPRINT)
+    versioning.refresh_fingerprint(declaration)
     stages = versioning.stages_of(declaration, list(declaration.methods), everything=methods is None)
     stale = versioning.changes(stages)
     if not stale:

@@ -77,6 +77,7 @@ def pipeline(methods: list[str] | None = None) -> Outcome:
     declaration = load_declaration(only=methods)
     names = list(declaration.methods)
     stages = versioning.stages_of(declaration, names, everything=methods is None)
+    versioning.refresh_fingerprint(declaration)
     outcome = Outcome()
     for stage in stages:
         _advance(stage, versioning.upstream_of(declaration, stage), outcome)
@@ -117,6 +118,10 @@ def run_pipeline(declaration: Declaration, methods: list[str] | None, listener: 
     """Run the flow, or, when nothing is stale, return at once without starting Prefect."""
     global _listener
     stages = versioning.stages_of(declaration, list(declaration.methods), everything=methods is None)
+    try:
+        versioning.refresh_fingerprint(declaration)
+    except versioning.StageFailed as error:
+        return Outcome({error.stage: "failed"}, errors={error.stage: str(error)}, bad_input=error.bad_input)
     if not versioning.changes(stages):
         return Outcome(states=dict.fromkeys(stages, "fresh"))
     _listener = listener

@@ -20,6 +20,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tasks.declaration import Declaration
+from tasks.fingerprint import changed_behind_links
 from tasks.steps import METHOD_STAGES
 
 FINGERPRINT = "fingerprint"
@@ -86,13 +87,21 @@ def changes(stages: list[str]) -> dict[str, list[str]]:
     return {stage.split(":")[-1]: list(_explain(entries)) for stage, entries in status.items()}
 
 
-def reproduce(stage: str, on_line: Callable[[str], None] = lambda line: None) -> None:
+def refresh_fingerprint(declaration: Declaration) -> None:
+    """Bring code.yaml up to date, also where data lie behind symbolic links, which DVC does not follow."""
+    if changes([FINGERPRINT]) or changed_behind_links(declaration):
+        reproduce(FINGERPRINT, force=True)
+
+
+def reproduce(stage: str, on_line: Callable[[str], None] = lambda line: None, force: bool = False) -> None:
     """Run or restore one stage with `dvc repro --single-item`, passing each line of its output to `on_line`.
+
+    `force` runs it although DVC sees no change.
 
     Raises `StageFailed`. A failed stage gets its former outputs back, as dvc.lock still describes them.
     """
     small = {path: path.read_bytes() for path in _uncached_outputs(stage) if path.is_file()}
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--force"] if force else []), stage]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment

@@ -67,6 +67,20 @@ def module_hash(path: Path) -> str:
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
+def changed_behind_links(declaration: Declaration, workspace: Path = Path()) -> list[str]:
+    """Data sets under a symbolic link whose files differ from code.yaml: DVC does not look behind links."""
+    changed = []
+    for name, call in declaration.datasets.items():
+        path = workspace / str(call.parameters.get("path") or DATA)
+        if path.resolve() != (workspace.resolve() / path) and path.exists():
+            known = (
+                YAML(typ="safe", pure=True).load((workspace / CODE).read_text()) if (workspace / CODE).exists() else {}
+            )
+            if known.get("datasets", {}).get(name, {}).get("files") != files_hash(workspace, name, call):
+                changed.append(name)
+    return changed
+
+
 def files_hash(workspace: Path, name: str, call: Call) -> str | None:
     """Hash of names and contents under a reader's `path`; None for generators and for a path that is absent.
 
