@@ -3,7 +3,7 @@
 Shape legend: B batch, C channels, H, W pixels, N patches, D hidden size.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def vit_features(vit: ViTModel, pixels_BCHW: torch.Tensor, layer: Layer) -> tupl
     block's attention, heads side by side; `last`: tokens after the final LayerNorm. Positions are interpolated to
     the image's grid.
     """
-    keys: list[torch.Tensor] = []
+    keys: list[Any] = []
     projection = vit.get_submodule(f"layers.{len(vit.layers) - 1}.attention.k_proj")
     hook = projection.register_forward_hook(lambda module, inputs, output: keys.append(output))
     try:

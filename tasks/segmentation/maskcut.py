@@ -59,11 +59,13 @@ def maskcut(
 def foreground(v_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The object's side of a cut, bool [h, w], and v [h, w] turned so that this side is high.
 
-    The side above the mean is turned into the other one if it holds three or more corners of the image, or if it
-    lacks the seed argmax |v|. Of it remains the 4-connected component that contains the (new) argmax of v.
+    The sign of v is arbitrary and the rules below are not blind to it, so v[argmax |v|] > 0 is settled first. The
+    side above the mean is turned into the other one if it holds three or more corners of the image, or if it lacks
+    the seed argmax |v|. Of it remains the 4-connected component that contains the (new) argmax of v.
     """
-    above_hw = v_hw > v_hw.mean()
     seed = np.unravel_index(np.abs(v_hw).argmax(), v_hw.shape)
+    v_hw = -v_hw if v_hw[seed] < 0 else v_hw
+    above_hw = v_hw > v_hw.mean()
     if corners(above_hw) >= 3 or not above_hw[seed]:
         above_hw, v_hw = ~above_hw, -v_hw
     components_hw, _ = label(above_hw)  # type: ignore[misc]

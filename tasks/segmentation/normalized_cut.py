@@ -27,8 +27,7 @@ def patch_graph(features_ND: np.ndarray, tau: float) -> np.ndarray:
 def second_eigenvector(alike_NN: np.ndarray, weak: float = WEAK_LINK) -> tuple[float, np.ndarray]:
     """(lambda, v float64 [N]) of the second smallest solution of (D - W) v = lambda D v (Shi & Malik 2000, eq. 11).
 
-    W is 1 where `alike_NN`, else `weak`; D is the diagonal of its row sums. v has norm 1 and its sign is fixed by
-    v[argmax |v|] > 0.
+    W is 1 where `alike_NN`, else `weak`; D is the diagonal of its row sums. v has norm 1; its sign is arbitrary.
 
     Patches with equal rows in W have equal entries in every eigenvector but those with lambda = 1. So they are
     merged into one node, which gives the same v from a smaller matrix: W is mostly blocks. If lambda is not below 1,
@@ -48,7 +47,4 @@ def second_eigenvector(alike_NN: np.ndarray, weak: float = WEAK_LINK) -> tuple[f
     top = len(first) - 2
     values, vectors = eigh(normalised_TT, subset_by_index=[top, top], driver="evr", check_finite=False)
     v_N = (vectors[:, 0] / np.sqrt(size_T * degree_T))[twin_N]
-    v_N /= np.linalg.norm(v_N)
-    if v_N[np.abs(v_N).argmax()] < 0:
-        v_N = -v_N
-    return float(1 - values[0]), v_N
+    return float(1 - values[0]), v_N / np.linalg.norm(v_N)
