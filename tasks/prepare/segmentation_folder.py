@@ -122,7 +122,7 @@ def _pairs(folder: Path, part: MaskFolders) -> list[tuple[Path, Path, Path | Non
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    files = image_paths(existing_folder(folder))
+    files = image_paths(existing_folder(folder, "correct 'train' or 'test' ('test: null' where there is one set)"))
     if not files:
         raise ValueError(f"path: {folder} holds no image; add images or correct 'train' and 'test'")
     found: dict[str, Path] = {}

@@ -23,11 +23,13 @@ def reading(path: Path, remedy: str = "restore it or correct 'path'") -> Iterato
         raise ValueError(f"path: {path}: {error.strerror}; {remedy}") from error
 
 
-def existing_folder(path: str | Path) -> Path:
-    """`path` as a folder that can be listed; FileNotFoundError or ValueError otherwise."""
+def existing_folder(
+    path: str | Path, remedy: str = "put the data set there or correct 'path' (it is relative to the workspace)"
+) -> Path:
+    """`path` as a folder that can be listed; FileNotFoundError or ValueError with `remedy` otherwise."""
     folder = Path(path)
     # The absolute form shows against which folder a relative path was resolved.
-    with reading(folder.absolute(), "put the data set there or correct 'path' (it is relative to the workspace)"):
+    with reading(folder.absolute(), remedy):
         next(folder.iterdir(), None)
     return folder
 

@@ -7,13 +7,15 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import transformers
 
-from tasks.artifacts import Checkpoint
+from tasks.artifacts import Checkpoint, Dataset
 from tasks.checkpoint.public import public
 from tasks.nn.vit import load_vit, preprocess, vit_features
+from tasks.pretrain.clip_features import clip_features
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -119,6 +121,20 @@ def test_clip_and_its_image_tower(clip: Path, tmp_path: Path) -> None:
         assert torch.allclose(ours(images()).image_embeds, expected, atol=1e-6)
     both.save(tmp_path / "both")
     assert transformers.CLIPModel.from_pretrained(tmp_path / "both" / "networks" / "clip").config.projection_dim == 6
+
+
+@pytest.mark.parametrize("kind", ["clip", "clip_vision"])
+def test_clip_features_are_those_of_the_public_model(clip: Path, kind: str) -> None:
+    dataset = Dataset(
+        {"samples": pd.DataFrame({"sample": [0, 1], "split": pd.Series(["train", "test"], dtype="str")})},
+        {"images": images().permute(0, 2, 3, 1).numpy().copy()},
+    )
+    found = clip_features(dataset, public(name=str(clip), kind=kind), normalize=False).arrays["embedding"]
+    theirs = transformers.CLIPModel.from_pretrained(clip).eval()
+    pixels = (images() - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    with torch.no_grad():
+        expected = theirs.visual_projection(theirs.vision_model(pixels).pooler_output)
+    assert np.allclose(found, expected.numpy(), atol=1e-5)
 
 
 def test_half_precision_becomes_float32(vit: Path) -> None:

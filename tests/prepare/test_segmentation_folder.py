@@ -114,7 +114,7 @@ def test_missing_path_and_folder(streets: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"path: .*/none does not exist; put the data set there"):
         segmentation_folder(path=str(streets / "none"))
     (streets / "valannot").rename(streets / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"path: .*/valannot does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"path: .*/valannot does not exist; correct 'train' or 'test'"):
         segmentation_folder(path=str(streets))
 
 
