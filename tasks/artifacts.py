@@ -33,6 +33,7 @@ from safetensors.numpy import load_file, save_file
 from tasks.schemas import as_declared, check_table
 
 MANIFEST = "artifact.json"
+GROUPS = {"tables", "arrays", "networks", "figures"}
 
 
 class ArtifactError(ValueError):
@@ -81,6 +82,10 @@ class Artifact:
                 raise ValueError(f"{self.KIND}: array '{name}' has dtype object; use a numeric dtype")
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                 raise ValueError(f"{self.KIND}: array '{name}' contains NaN or infinite values")
+        for name, network in self.networks.items():
+            for key, value in network.state.items():
+                if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+                    raise ValueError(f"{self.KIND}: network '{name}', '{key}' contains NaN or infinite values")
 
     def save(self, folder: Path) -> None:
         """Check, write beside `folder`, then rename. An existing `folder` is replaced."""
@@ -151,7 +156,7 @@ class Artifact:
                 raise ArtifactError(f"{path}: content differs from {folder / MANIFEST}")
             stem = name.rsplit(".", 1)[0]
             if group == "arrays":
-                artifact.arrays[stem] = np.load(path, mmap_mode="r", allow_pickle=False)
+                artifact.arrays[stem] = _mapped(path)
             elif group == "tables":
                 artifact.tables[stem] = as_declared(cls.KIND, stem, pq.read_table(path))
             elif group == "figures":
@@ -287,12 +292,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{folder}: no artifact here; run the stage that makes it")
     try:
         manifest = json.loads(path.read_text())
-        missing = {"kind", "meta", "files"} - set(manifest)
-        if missing:
-            raise KeyError(", ".join(sorted(missing)))
-    except (ValueError, KeyError, TypeError) as error:
+        groups = {name.partition("/")[0] for name, file in manifest["files"].items() if "bytes" in file}
+        sound = isinstance(manifest["kind"], str) and isinstance(manifest["meta"], dict)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path}: damaged ({error})") from error
+    if not sound or not groups <= GROUPS:
+        raise ArtifactError(f"{path}: damaged (not what an artifact's manifest says)")
     return manifest
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:  # its header is damaged, or it holds objects
+        raise ArtifactError(f"{path}: {error}") from error
 
 
 def digest(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 import pyarrow as pa_arrow
@@ -22,7 +23,8 @@ def _table(**columns: pa.Column) -> pa.DataFrameSchema:
     return pa.DataFrameSchema(columns, strict=True)
 
 
-_curves = _table(curve=pa.Column(str), x=pa.Column("float64"), y=pa.Column("float64"))
+_finite = pa.Column("float64", pa.Check(lambda s: np.isfinite(s), name="finite", error="NaN or infinite"))
+_curves = _table(curve=pa.Column(str), x=_finite, y=_finite)
 
 # Rows of `segments` index panoptic segments or masks; `category` is a cluster id before evaluation.
 _segments = _table(
