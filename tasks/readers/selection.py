@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from tasks.prepare.long_tail import long_tail_rows
+from tasks.readers.long_tail import long_tail_rows
 
 Limit = Annotated[int, Field(ge=1)]
 TestShare = Annotated[float, Field(gt=0, lt=1)]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.prepare.long_tail import class_sizes, long_tail_counts, long_tail_rows
+from tasks.readers.long_tail import class_sizes, long_tail_counts, long_tail_rows
 
 
 def test_counts_of_cifar_10_lt():
