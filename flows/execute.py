@@ -21,8 +21,14 @@ MARK = {
     "skipped": "[yellow]skipped[/]",
 }
 
-# Before prefect is imported. Its server's telemetry and its INFO lines are of no use here.
-PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "PREFECT_CLI_PROMPT": "false"}
+# Before prefect is imported. Its server's telemetry and its INFO lines are of no use here; on a busy machine
+# it needs more than the 20 s that Prefect grants it to start.
+PREFECT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+}
 
 
 def execute(
