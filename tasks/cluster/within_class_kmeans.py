@@ -13,7 +13,7 @@ from pydantic import Field
 from tasks.artifacts import Clusters, Dataset, Representation
 from tasks.clustering.balanced_kmeans import fit_balanced_kmeans
 from tasks.clustering.kmeans import KMeansFit, fit_kmeans
-from tasks.prepare.long_tail import class_sizes
+from tasks.readers.long_tail import class_sizes
 
 
 def within_class_kmeans(

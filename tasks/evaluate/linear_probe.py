@@ -8,17 +8,19 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import normalized_mutual_info_score
 from sklearn.preprocessing import StandardScaler
 
 from tasks.artifacts import Dataset, Metrics, Model
 from tasks.figures import COLOURS, png, subplots
 from tasks.nn.ldam import cosines, fit_ldam
 from tasks.nn.training import curve_table
-from tasks.prepare.long_tail import class_sizes
+from tasks.readers.long_tail import class_sizes
 
 METRICS = {
     "balanced_accuracy": "mean over classes of recall on split test (0..1, higher is better)",
@@ -29,6 +31,9 @@ METRICS = {
     "substructure_accuracy": "share of head-class test samples whose hidden sub-structure a linear classifier reads off "
     "the same features (0..1; for data sets that declare `substructure`)",
 }
+
+# Ten hues that stay legible as glyphs: the house palette without its yellow, and three more.
+GROUP_COLOURS = [*COLOURS[:7], "#882255", "#999933", "#888888"]
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 
@@ -127,44 +132,75 @@ def _fit_ldam(x_nD: np.ndarray, y_n: np.ndarray, epochs: int, seed: int) -> Pred
 
 
 def _head_figure(x_nD: np.ndarray, subclass_n: np.ndarray | None, hidden_n: np.ndarray, title: str) -> Figure:
-    """The class in its first two principal components, by subclass and by true sub-structure."""
-    xy = PCA(2, svd_solver="full").fit_transform(x_nD)
+    """The class in its first two principal components, and how its subclasses meet its true sub-structure."""
+    pca = PCA(2, svd_solver="full").fit(x_nD)
+    xy = pca.transform(x_nD)
     # The sign of a component is arbitrary; fixed, pictures of different arms can be compared.
-    xy *= np.sign(xy[np.abs(xy).argmax(axis=0), [0, 1]])
-    figure, axes = subplots(1, 2, figsize=(8.4, 3.9), sharex=True, sharey=True)
-    left, right = axes
-    if subclass_n is None:
-        left.scatter(*xy.T, s=14, color="0.6", linewidths=0)
-        left.set_title("no subclasses in this arm")
-    else:
-        _coloured(left, xy, np.unique(subclass_n, return_inverse=True)[1])
-        left.set_title(f"coloured by its {len(np.unique(subclass_n))} subclasses")
-    _coloured(right, xy, hidden_n)
-    right.set_title("coloured by true sub-structure")
-    for axis in axes:
-        axis.set(xlabel="first principal component", aspect="equal", xticks=[], yticks=[])
-    left.set_ylabel("second")
-    figure.suptitle(f"Features of class '{title}', {len(xy)} training samples", fontsize=11)
+    xy = xy * np.sign(xy[np.abs(xy).argmax(axis=0), [0, 1]])
+    panels = 1 if subclass_n is None else 3
+    figure, axes = subplots(1, panels, figsize=(4.1 * panels, 4.2), squeeze=False)
+    _scatter(axes[0, 0], xy, hidden_n, hidden_n)
+    axes[0, 0].set_title("each sample by its true sub-structure")
+    if subclass_n is not None:
+        groups, index_n = np.unique(subclass_n, return_inverse=True)
+        _scatter(axes[0, 1], xy, hidden_n, index_n)
+        axes[0, 1].set_title(f"the same, coloured by its {len(groups)} subclasses")
+        _contingency(axes[0, 2], index_n, hidden_n)
+    share = pca.explained_variance_ratio_.sum()
+    figure.suptitle(f"Class '{title}': {len(xy)} training samples, {share:.0%} of the features' variance")
     return figure
 
 
-def _coloured(axis, xy: np.ndarray, group_n: np.ndarray) -> None:
-    markers = "os^D"
-    for group in np.unique(group_n):
-        member = group_n == group
-        colour = COLOURS[int(group) % len(COLOURS)]
-        axis.scatter(*xy[member].T, s=16, color=colour, marker=markers[int(group) // len(COLOURS) % 4], linewidths=0)
+def _scatter(axis: Axes, xy: np.ndarray, glyph_n: np.ndarray, colour_n: np.ndarray) -> None:
+    for glyph, colour in np.unique(np.stack([glyph_n, colour_n]), axis=1).T:
+        member = (glyph_n == glyph) & (colour_n == colour)
+        axis.scatter(*xy[member].T, s=38, color=GROUP_COLOURS[colour % 10], marker=f"${glyph}$", linewidths=0.3)
+    axis.set(xticks=[], yticks=[], xlabel="first principal component", ylabel="second")
+
+
+def _contingency(axis: Axes, subclass_n: np.ndarray, hidden_n: np.ndarray) -> None:
+    """Members of each subclass by true sub-structure, subclasses in the order of what most of them show."""
+    count_KH = np.zeros((subclass_n.max() + 1, hidden_n.max() + 1), dtype=int)
+    np.add.at(count_KH, (subclass_n, hidden_n), 1)
+    count_KH = count_KH[np.lexsort((-count_KH.max(axis=1), count_KH.argmax(axis=1)))]
+    axis.imshow(count_KH, cmap="Blues", aspect="auto")
+    for row, column in np.argwhere(count_KH) if count_KH.size <= 400 else ():
+        count = count_KH[row, column]
+        axis.text(
+            column,
+            row,
+            str(count),
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="w" if count > count_KH.max() / 2 else "k",
+        )
+    axis.set(xlabel="true sub-structure", ylabel="subclass", xticks=range(count_KH.shape[1]), yticks=[])
+    mutual = normalized_mutual_info_score(hidden_n, subclass_n)
+    axis.set_title(f"members of each subclass (NMI {mutual:.2f})")
 
 
 def _size_figure(subclass_n: np.ndarray, label_n: np.ndarray, size_C: np.ndarray) -> Figure:
-    """Bars of subclass sizes, classes in order of size, and the size that a single subclass would have."""
+    """Bars of subclass sizes, classes in order of size, against the smallest class."""
+    sizes_of = [np.unique(subclass_n[label_n == c], return_counts=True)[1] for c in np.argsort(-size_C, kind="stable")]
     figure, axis = subplots(figsize=(8.4, 3.2))
-    left = 0
-    for c in np.argsort(-size_C, kind="stable"):
-        sizes = -np.sort(-np.unique(subclass_n[label_n == c], return_counts=True)[1])
-        cut = len(sizes) > 1
-        axis.bar(left + np.arange(len(sizes)), sizes, width=0.9, color=COLOURS[0] if cut else COLOURS[1])
+    left, ticks = 0, []
+    for sizes in sizes_of:
+        place = left + np.arange(len(sizes))
+        axis.bar(place, -np.sort(-sizes), width=0.9, color=COLOURS[0] if len(sizes) > 1 else COLOURS[1])
+        ticks.append(place.mean())
         left += len(sizes) + 1
-    axis.axhline(size_C.min(), color="black", linewidth=1, linestyle="--")
-    axis.set(ylabel="training samples", xticks=[], xlabel="subclasses, grouped by class, largest class first")
+    axis.bar(0, 0, color=COLOURS[0], label="subclasses of a class that was cut")
+    axis.bar(0, 0, color=COLOURS[1], label="class left whole")
+    axis.axhline(size_C.min(), color="black", linewidth=1, linestyle="--", label=f"smallest class ({size_C.min()})")
+    few = len(ticks) <= 40
+    labels = [str(sizes.sum()) for sizes in sizes_of] if few else []
+    axis.set_xticks(ticks if few else [], labels)
+    axis.set(ylabel="training samples", xlabel="classes, largest first (below each: its training samples)")
+    axis.set_ylim(0, 1.3 * max(sizes.max() for sizes in sizes_of))
+    axis.legend(ncols=3, loc="upper right")
+    cut = np.concatenate([sizes for sizes in sizes_of if len(sizes) > 1] or sizes_of)
+    axis.set_title(
+        f"{sum(map(len, sizes_of))} subclasses; those of cut classes have {cut.min()} to {cut.max()} samples"
+    )
     return figure

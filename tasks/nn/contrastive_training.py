@@ -17,7 +17,7 @@ from tasks.artifacts import Dataset, Representation
 from tasks.nn.contrastive_losses import EMPTY, Pairs, queue_pairs, view_pairs
 from tasks.nn.encoder import Encoder, image_tensor
 from tasks.nn.training import Optimizer, train
-from tasks.prepare.long_tail import class_sizes
+from tasks.readers.long_tail import class_sizes
 from tasks.vision.augmentation import Augmentation, augment
 
 Device = Literal["cpu", "cuda"]

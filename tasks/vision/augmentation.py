@@ -25,9 +25,9 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     shift: Annotated[int, Field(ge=0)] = 0
-    crop: list[Share] | None = None
+    crop: Annotated[list[Share], Field(min_length=2, max_length=2)] | None = None
     flip: Share = 0.0
-    jitter: list[float] | None = None
+    jitter: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=4, max_length=4)] | None = None
     grey: Share = 0.0
     contrast: Annotated[float, Field(ge=0)] = 0.0
     noise: Annotated[float, Field(ge=0)] = 0.0
@@ -61,11 +61,13 @@ def augment(images_BHWC: torch.Tensor, settings: Augmentation, generator: torch.
 def _kornia(settings: Augmentation, height: int, width: int, channels: int) -> torch.nn.Module | None:
     parts: list[torch.nn.Module] = []
     if settings.crop is not None:
-        parts.append(K.RandomResizedCrop((height, width), scale=tuple(settings.crop)))
+        low, high = settings.crop
+        parts.append(K.RandomResizedCrop((height, width), scale=(low, high)))
     if settings.flip:
         parts.append(K.RandomHorizontalFlip(p=settings.flip))
     if settings.jitter is not None and channels == 3:
-        parts.append(K.ColorJitter(*settings.jitter, p=0.8))
+        brightness, contrast, saturation, hue = settings.jitter
+        parts.append(K.ColorJitter(brightness, contrast, saturation, hue, p=0.8))
     if settings.grey and channels == 3:
         parts.append(K.RandomGrayscale(p=settings.grey))
     return torch.nn.Sequential(*parts) if parts else None
