@@ -16,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 
 from tasks.steps import STAGES, Step, did_you_mean, find_step
 
@@ -109,6 +110,8 @@ def read_yaml(path: Path = PARAMS) -> dict[str, Any]:
         text = path.read_text()
     except OSError as error:
         raise DeclarationError([f"{path}: {error.strerror}; run in the folder that holds params.yaml"]) from error
+    except UnicodeDecodeError as error:
+        raise DeclarationError([f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})"]) from error
     try:
         content = YAML(typ="safe", pure=True).load(text)
     except DuplicateKeyError as error:
@@ -119,6 +122,9 @@ def read_yaml(path: Path = PARAMS) -> dict[str, Any]:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise DeclarationError([f"{path}:{line}: YAML syntax error: {error.problem or error.context}"]) from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise DeclarationError([f"{path}:{line}: YAML syntax error: {error.reason}"]) from error
     if not isinstance(content, dict):
         raise DeclarationError([f"{path}: must be a mapping with profile, seeds, datasets, checkpoints, methods"])
     return content

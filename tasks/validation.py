@@ -22,7 +22,9 @@ from tasks.declaration import (
 )
 from tasks.steps import METHOD_STAGES, Step, UnknownStep, did_you_mean, find_step
 
+_NAME = re.compile(r"[a-z0-9_]+")  # names become folders
 _RESERVED = ("data", "checkpoint")  # folders beside the methods' own in artifacts/
+_RESERVED_ARM = "summary"  # the folder beside the arms' own in evaluate/
 _METHOD_KEYS = ("family", "paper", "data", "checkpoint", "seeds", *METHOD_STAGES, "claims", "sweeps")
 _OPTIONAL_METHOD_KEYS = ("timeout_minutes",)
 _CLAIM_KEYS = ("metric", "beats", "higher_is_better")
@@ -55,7 +57,7 @@ class Checker:
                 result.datasets[name] = call
         for name, entry in chosen("checkpoints").items():
             data = entry.get("data")
-            if data not in sections["datasets"]:
+            if not isinstance(data, str) or data not in sections["datasets"]:
                 self.wrong(
                     f"checkpoints.{name}.data",
                     f"'{data}' is not in datasets{did_you_mean(str(data), sections['datasets'])}",
@@ -92,7 +94,7 @@ class Checker:
             return {}
         sound = {}
         for name, entry in entries.items():
-            if not re.fullmatch(r"[a-z0-9_]+", str(name)) or (section == "methods" and name in _RESERVED):
+            if not _is_name(name) or (section == "methods" and name in _RESERVED):
                 self.wrong(
                     f"{section}.{name}", "names are lower-case letters, digits and _, and not data or checkpoint"
                 )
@@ -118,10 +120,13 @@ class Checker:
         self._keys(key, entry, _METHOD_KEYS, _OPTIONAL_METHOD_KEYS)
         for field_name, section in (("data", "datasets"), ("checkpoint", "checkpoints")):
             value = entry.get(field_name)
-            if field_name in entry and value not in sections[section]:
+            if field_name in entry and not (isinstance(value, str) and value in sections[section]):
                 self.wrong(
                     f"{key}.{field_name}", f"'{value}' is not in {section}{did_you_mean(str(value), sections[section])}"
                 )
+        paper = entry.get("paper")
+        if "paper" in entry and not (isinstance(paper, dict) and {"title", "venue"} <= set(paper)):
+            self.wrong(f"{key}.paper", "must be a mapping with title and venue")
         stages: dict[str, dict[str, Call]] = {}
         arms: list[str] = []
         for stage in METHOD_STAGES:
@@ -135,6 +140,12 @@ class Checker:
                 own = {}
             if MAIN in own:
                 self.wrong(f"{stage_key}.arms", f"'{MAIN}' is the method itself; choose another name")
+            for arm in own:
+                if not _is_name(arm) or arm == _RESERVED_ARM:
+                    self.wrong(
+                        f"{stage_key}.arms.{arm}",
+                        f"names are lower-case letters, digits and _, and not {_RESERVED_ARM}",
+                    )
             arms += [arm for arm in own if arm not in arms and arm != MAIN]
             stages[stage] = {}
             for arm in [MAIN, *arms]:
@@ -154,7 +165,7 @@ class Checker:
         )  # fmt: skip
 
     def _call(self, key: str, stage: str, block: Any, profile: str, arm: str | None = None) -> Call | None:
-        """The step and parameters in force, or None after noting what is wrong with them."""
+        """The step and parameters in force, or None after noting what is wrong with them, where it is written."""
         if not isinstance(block, dict) or "step" not in block:
             self.wrong(key, "must be a mapping with a 'step'")
             return None
@@ -172,6 +183,9 @@ class Checker:
         for layer_key, layer in layers:
             written = {k: v for k, v in layer.items() if k != "step"}
             new_name = layer.get("step", name)
+            if not isinstance(new_name, str):
+                self.wrong(f"{layer_key}.step", f"must be the name of a step, got {new_name!r}")
+                return None
             try:
                 step = find_step(stage, new_name)
             except UnknownStep as error:
@@ -193,7 +207,9 @@ class Checker:
             step.parameters.model_validate(parameters)
         except ValidationError as error:
             for problem in error.errors(include_url=False):
-                self._problem(layers[-1][0], name, step, problem)
+                written_in = [layer_key for layer_key, layer in layers if problem["loc"][0] in layer]
+                named_in = [layer_key for layer_key, layer in layers if "step" in layer]
+                self._problem((written_in or named_in)[-1], name, step, problem)
             return None
         return Call(stage, name, parameters)
 
@@ -218,7 +234,9 @@ class Checker:
     def _seeds(self, key: str, entry: Any, profile: str, seeds: list[int]) -> list[int]:
         if entry is None:
             return seeds
-        if not isinstance(entry, dict) or set(entry) - {"at_most", *OVERRIDES}:
+        if not (isinstance(entry, dict) and set(entry) <= {"at_most", *OVERRIDES}) or not all(
+            isinstance(entry.get(name, {}), dict) for name in OVERRIDES
+        ):
             self.wrong(key, "must be {at_most: N} with optional smoke: {at_most: N}, full: {at_most: N}")
             return seeds
         value = merge({"at_most": entry.get("at_most")}, entry.get(profile, {}) if profile != "small" else {})[
@@ -236,24 +254,28 @@ class Checker:
             self.wrong(f"{key}.claims", "must be a list of at least one {metric, beats, higher_is_better}")
             return []
         result = []
-        metrics = stages["evaluate"][MAIN].resolve().metrics
         for index, claim in enumerate(claims):
             claim_key = f"{key}.claims.{index}"
             if not isinstance(claim, dict):
                 self.wrong(claim_key, "must be {metric, beats, higher_is_better}")
                 continue
             self._keys(claim_key, claim, _CLAIM_KEYS, ())
-            metric, beats = claim.get("metric"), claim.get("beats")
-            if "metric" in claim and metric not in metrics:
-                self.wrong(
-                    f"{claim_key}.metric",
-                    f"'{stages['evaluate'][MAIN].step}' yields no metric '{metric}'{did_you_mean(str(metric), metrics)}",
-                )
+            metric, beats, higher = (claim.get(key) for key in _CLAIM_KEYS)
+            self._metric(claim_key, claim, stages["evaluate"][MAIN])
             if "beats" in claim and beats not in arms:
                 self.wrong(f"{claim_key}.beats", f"no arm '{beats}'{did_you_mean(str(beats), arms)}")
+            if "higher_is_better" in claim and not isinstance(higher, bool):
+                self.wrong(f"{claim_key}.higher_is_better", f"must be true or false, got {higher!r}")
             if set(claim) == set(_CLAIM_KEYS):
-                result.append(Claim(str(metric), str(beats), bool(claim["higher_is_better"])))
+                result.append(Claim(str(metric), str(beats), bool(higher)))
         return result
+
+    def _metric(self, key: str, entry: dict, evaluation: Call) -> None:
+        metric, known = entry.get("metric"), evaluation.resolve().metrics
+        if "metric" in entry and metric not in list(known):
+            self.wrong(
+                f"{key}.metric", f"'{evaluation.step}' yields no metric '{metric}'{did_you_mean(str(metric), known)}"
+            )
 
     def _sweeps(self, key: str, sweeps: Any, stages: dict[str, dict[str, Call]]) -> list[Sweep]:
         if not isinstance(sweeps, list):
@@ -266,6 +288,8 @@ class Checker:
                 self.wrong(sweep_key, "must be {metric, against, lines}")
                 continue
             self._keys(sweep_key, sweep, ("metric", "against"), ("lines",))
+            if MAIN in stages.get("evaluate", {}):
+                self._metric(sweep_key, sweep, stages["evaluate"][MAIN])
             for name in ("against", "lines"):
                 value = sweep.get(name)
                 if value is not None and parameter_at(stages, MAIN, value) is None:
@@ -273,6 +297,10 @@ class Checker:
             if "metric" in sweep and "against" in sweep:
                 result.append(Sweep(sweep["metric"], sweep["against"], sweep.get("lines")))
         return result
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def _known_at(model: Any, path: tuple) -> list[str]:
