@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from tasks.artifacts import Dataset, Representation
 from tasks.nn.contrastive_losses import EMPTY, Pairs, queue_pairs, view_pairs
-from tasks.nn.encoder import Encoder, image_tensor
+from tasks.nn.encoder import Encoder, encoder_from_config, image_tensor
 from tasks.nn.training import Optimizer, train
 from tasks.readers.long_tail import class_sizes
 from tasks.vision.augmentation import Augmentation, augment
@@ -166,6 +166,27 @@ def projected(network: Encoder, data: LabeledImages, temperature: float) -> Repr
         raise ValueError("representation: a projection is zero, NaN or infinite; lower optimizer.lr")
     units = pd.DataFrame({"unit": np.arange(len(data.rows), dtype=np.int64), "sample": data.rows})
     return Representation({"units": units}, {"embedding": z_ND / norms}, meta={"temperature": temperature})
+
+
+def warm_start(
+    representation: Representation, augmentation: Augmentation | None = None, temperature: float | None = None
+) -> tuple[Encoder, Augmentation, float]:
+    """The representation's encoder, and the settings it was trained with where none are given.
+
+    Raises ValueError: no encoder; a setting neither given nor known.
+    """
+    if "encoder" not in representation.networks:
+        raise ValueError("representation: network 'encoder' is needed and absent; use pretrain.supervised_contrastive")
+    meta = representation.meta
+    for name, value in (("augmentation", augmentation), ("temperature", temperature)):
+        if value is None and name not in meta:
+            raise ValueError(f"{name}: the representation was trained with none; set '{name}'")
+    start = representation.networks["encoder"]
+    return (
+        encoder_from_config(start.config, start.state),
+        Augmentation(**meta["augmentation"]) if augmentation is None else augmentation,
+        float(meta["temperature"]) if temperature is None else temperature,
+    )
 
 
 def _projection_size(network: Encoder, data: LabeledImages) -> int:

@@ -33,7 +33,8 @@ def supervised_contrastive(
 
     Parameters
     ----------
-    encoder: backbone and projection head. augmentation: what makes the two views of an image.
+    encoder: backbone and projection head.
+    augmentation: what makes the two views of an image; later stages take it from here.
     temperature: of the softmax over candidates; later stages take it from here.
     epochs: passes over train; 0 leaves the random initialisation.
     batch_size: images per step, two views each. optimizer: with its learning-rate schedule over these epochs.
@@ -60,6 +61,7 @@ def supervised_contrastive(
     schedule = Schedule(epochs, batch_size, optimizer, augmentation, queue, momentum)
     curves = train_contrastive(network, data, loss, schedule, seed=training_stream, device=device)
     representation = projected(network, data, temperature)
+    representation.meta["augmentation"] = augmentation.model_dump()
     representation.tables["curves"] = curves
     representation.networks["encoder"] = network_of(network, network.config())
     return representation

@@ -22,8 +22,9 @@ from tasks.nn.contrastive_training import (
     labeled_images,
     projected,
     train_contrastive,
+    warm_start,
 )
-from tasks.nn.encoder import Encoder, encoder_from_config
+from tasks.nn.encoder import Encoder
 from tasks.nn.training import Optimizer, curve_table
 from tasks.pseudo_label.subclass_labels import subclass_labels
 from tasks.vision.augmentation import Augmentation
@@ -35,7 +36,7 @@ def subclass_contrastive(
     clusters: Clusters,
     pseudo_labels: PseudoLabels,
     *,
-    augmentation: Augmentation,
+    augmentation: Augmentation | None = None,
     subclass_weight: Annotated[float, Field(ge=0)] = 0.1 / 0.07,
     class_weight: Annotated[float, Field(ge=0)] = 0.25,
     update_every: Annotated[int, Field(ge=1)] = 10,
@@ -56,7 +57,7 @@ def subclass_contrastive(
 
     Parameters
     ----------
-    augmentation: what makes the two views of an image.
+    augmentation: what makes the two views of an image; default: what the representation was trained with.
     subclass_weight: weight of the subclass term; 0.1 / 0.07 is the ratio of temperatures that the release keeps.
     class_weight: weight of the class term (beta); 0 leaves it out.
     update_every: epochs between two clusterings; the first epochs use the clusters given.
@@ -73,16 +74,12 @@ def subclass_contrastive(
     Raises ValueError: no encoder, clusters or pseudo-labels to start from; one that does not cover train; labels
     missing or not 0..C-1 on train.
     """
-    if "encoder" not in representation.networks:
-        raise ValueError("representation: network 'encoder' is needed and absent; use pretrain.supervised_contrastive")
     if "settings" not in clusters.meta or "settings" not in pseudo_labels.meta:
         raise ValueError("clusters: use cluster.within_class_kmeans and pseudo_label.subclass_labels before this step")
+    network, views, temperature = warm_start(representation, augmentation, pseudo_labels.meta["temperature"])
     data = labeled_images(dataset)
-    start = representation.networks["encoder"]
-    network = encoder_from_config(start.config, start.state)
     training_stream, cluster_stream = np.random.SeedSequence(seed).spawn(2)
     cluster_seeds = cluster_stream.generate_state(max(1, epochs))
-    temperature = float(pseudo_labels.meta["temperature"])
     class_n = torch.from_numpy(data.class_n).to(device)
     labels = SubclassTargets(pseudo_labels, data, device)
     kept: list[tuple[int, float]] = []
@@ -107,7 +104,7 @@ def subclass_contrastive(
             class_weight=class_weight,
         )
 
-    schedule = Schedule(epochs, batch_size, optimizer, augmentation, queue, momentum)
+    schedule = Schedule(epochs, batch_size, optimizer, views, queue, momentum)
     curves = train_contrastive(network, data, loss, schedule, seed=training_stream, device=device, before_epoch=refresh)
     agreement = curve_table("subclasses kept", [e for e, _ in kept], [a for _, a in kept])
     return Model(

@@ -8,8 +8,7 @@ from pydantic import Field
 
 from tasks.artifacts import Dataset, Model, Representation, network_of
 from tasks.nn.contrastive_losses import Pairs, supcon
-from tasks.nn.contrastive_training import Device, Schedule, features, labeled_images, train_contrastive
-from tasks.nn.encoder import encoder_from_config
+from tasks.nn.contrastive_training import Device, Schedule, features, labeled_images, train_contrastive, warm_start
 from tasks.nn.training import Optimizer
 from tasks.vision.augmentation import Augmentation
 
@@ -18,7 +17,7 @@ def supervised_contrastive(
     dataset: Dataset,
     representation: Representation,
     *,
-    augmentation: Augmentation,
+    augmentation: Augmentation | None = None,
     temperature: Annotated[float, Field(gt=0)] | None = None,
     epochs: Annotated[int, Field(ge=0)],
     batch_size: Annotated[int, Field(ge=1)],
@@ -33,8 +32,8 @@ def supervised_contrastive(
 
     Parameters
     ----------
-    augmentation: what makes the two views of an image.
-    temperature: of the softmax over candidates; default: what the representation was trained with.
+    augmentation: what makes the two views of an image. temperature: of the softmax over candidates. Default of
+        both: what the representation was trained with.
     epochs: passes over split train. batch_size: images per step, two views each.
     optimizer: created anew, with its schedule over these epochs.
     queue, momentum, positives: candidates and positives, as in the step of this name in stage pretrain.
@@ -43,16 +42,10 @@ def supervised_contrastive(
     Returns networks["encoder"], `embedding` float32 [n, D] of ALL samples (backbone feature of the clean image,
     neither projected nor normalised), curve `loss`.
 
-    Raises ValueError: no encoder to continue, no temperature, labels missing or not 0..C-1 on train.
+    Raises ValueError: no encoder to continue, no temperature or augmentation, labels missing or not 0..C-1 on train.
     """
-    if "encoder" not in representation.networks:
-        raise ValueError("representation: network 'encoder' is needed and absent; use pretrain.supervised_contrastive")
-    t = representation.meta.get("temperature") if temperature is None else temperature
-    if t is None:
-        raise ValueError("temperature: the representation was trained with none; set 'temperature'")
+    network, views, t = warm_start(representation, augmentation, temperature)
     data = labeled_images(dataset)
-    start = representation.networks["encoder"]
-    network = encoder_from_config(start.config, start.state)
     training_stream, draw_stream = np.random.SeedSequence(seed).spawn(2)
     class_n = torch.from_numpy(data.class_n).to(device)
     draws = torch.Generator().manual_seed(int(draw_stream.generate_state(1)[0]))
@@ -60,7 +53,7 @@ def supervised_contrastive(
     def loss(pairs: Pairs) -> torch.Tensor:
         return supcon(pairs, class_n, t, positives=positives, generator=draws)
 
-    schedule = Schedule(epochs, batch_size, optimizer, augmentation, queue, momentum)
+    schedule = Schedule(epochs, batch_size, optimizer, views, queue, momentum)
     curves = train_contrastive(network, data, loss, schedule, seed=training_stream, device=device)
     embedding = features(network.backbone, data.images, np.arange(len(data.images)))
     return Model({"curves": curves}, {"embedding": embedding}, {"encoder": network_of(network, network.config())})

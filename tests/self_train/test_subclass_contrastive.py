@@ -173,6 +173,15 @@ def test_queue_and_momentum_encoder(dataset, warm, labeled):
     assert (still.arrays["subclass"][rows] == expected.tables["units"]["cluster"]).mean() > 0.95
 
 
+def test_augmentation_and_temperature_are_the_warm_ups_unless_given(dataset, warm):
+    options = {"epochs": 1, "optimizer": OPTIMIZER, "batch_size": 64, "seed": 0}
+    stated = {"augmentation": TRAINING["augmentation"], "temperature": 0.1}
+    default = continue_supcon(dataset, warm, **options).arrays["embedding"]
+    assert default.tobytes() == continue_supcon(dataset, warm, **stated, **options).arrays["embedding"].tobytes()
+    for other in (stated | {"augmentation": Augmentation(noise=0.2)}, stated | {"temperature": 0.5}):
+        assert default.tobytes() != continue_supcon(dataset, warm, **other, **options).arrays["embedding"].tobytes()
+
+
 def test_one_subclass_per_class_and_no_class_term_is_supcon(dataset, warm):
     with pytest.warns(UserWarning, match="single subclass"):
         clusters = within_class_kmeans(dataset, warm, min_size=1000, seed=0)
@@ -192,6 +201,9 @@ def test_bad_input(dataset, warm, labeled):
     with pytest.raises(ValueError, match="network 'encoder' is needed"):
         continue_supcon(dataset, bare, epochs=1, optimizer=OPTIMIZER, **TRAINING, seed=0)
     nothing = (Clusters(meta={"step": "none"}), PseudoLabels(meta={"step": "none"}))
+    still = Representation(warm.tables, warm.arrays, warm.networks, {"temperature": 0.1})
+    with pytest.raises(ValueError, match="set 'augmentation'"):
+        continue_supcon(dataset, still, epochs=1, batch_size=8, optimizer=OPTIMIZER, seed=0)
     with pytest.raises(ValueError, match=r"use cluster\.within_class_kmeans"):
         train_subclasses(dataset, warm, nothing)
     partial = PseudoLabels({"units": labels.tables["units"].iloc[5:]}, labels.arrays, meta=labels.meta)
