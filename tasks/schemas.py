@@ -92,7 +92,9 @@ def check_table(kind: str, name: str, table: pd.DataFrame) -> None:
         schema.validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
         first = error.failure_cases.iloc[0]
+        value = first["failure_case"]
+        value = value.item() if isinstance(value, np.generic) else value
         raise ValueError(
             f"{kind}: table '{name}', column '{first['column']}': {first['check']} "
-            f"(value {first['failure_case']!r}, {len(error.failure_cases)} failures)"
+            f"(value {value!r}, {len(error.failure_cases)} failures)"
         ) from error
