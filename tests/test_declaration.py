@@ -251,7 +251,7 @@ def test_mistake_of_a_stage_is_told_once_not_once_per_arm(toy_params: dict) -> N
 
 
 def test_unknown_method(toy_params: dict) -> None:
-    with pytest.raises(DeclarationError, match="^unknown method 'tpy'; did you mean 'toy'\\?$"):
+    with pytest.raises(DeclarationError, match=r"^unknown method 'tpy'; did you mean 'toy'\?$"):
         validate(toy_params, only=["tpy"])
 
 
