@@ -51,6 +51,7 @@ def dino(
     hidden: Annotated[int, Field(ge=1)],
     layers: Annotated[int, Field(ge=1)],
     heads: Annotated[int, Field(ge=1)],
+    mlp_ratio: Annotated[int, Field(ge=1)] = 4,
     prototypes: Annotated[int, Field(ge=2)],
     steps: Annotated[int, Field(ge=0)],
     batch_size: Annotated[int, Field(ge=1)],
@@ -84,7 +85,7 @@ def dino(
     Parameters
     ----------
     patch: side of a patch in pixels; `global_size` and `local_size` must be multiples of it.
-    hidden, layers, heads: width, depth and attention heads of the ViT (MLP ratio 4).
+    hidden, layers, heads: width, depth and attention heads of the ViT. mlp_ratio: width of its MLPs over `hidden`.
     prototypes: outputs of the head, P.
     steps, batch_size: optimiser steps and images per step. lr: peak learning rate.
     global_size, local_size: side of the crops in pixels.
@@ -119,7 +120,7 @@ def dino(
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        intermediate_size=4 * hidden,
+        intermediate_size=mlp_ratio * hidden,
     )
     student = _network(config, prototypes, seed).to(device)
     teacher = deepcopy(student).requires_grad_(False)
@@ -185,7 +186,9 @@ def _losses(
     """
     seen = torch.cat(crops[:2])
     with torch.no_grad():
-        teacher_tokens = teacher["head"](teacher["vit"](seen).last_hidden_state)
+        teacher_tokens = teacher["vit"](seen).last_hidden_state
+        teacher_cls = teacher["head"](teacher_tokens[:, 0])
+        teacher_hidden = teacher["head"](teacher_tokens[:, 1:][masked_BN])
     tokens = student["vit"](seen, bool_masked_pos=masked_BN).last_hidden_state
     logits_cls = [student["head"](tokens[:, 0])]
     # Of the patches only the hidden ones are compared.
@@ -194,12 +197,12 @@ def _losses(
         local = student["vit"](torch.cat(crops[2:]), interpolate_pos_encoding=True).last_hidden_state
         logits_cls.append(student["head"](local[:, 0]))
     student_VBP = torch.cat(logits_cls).unflatten(0, (len(crops), -1))
-    target_GBP = teacher_distribution(teacher_tokens[:, 0], centre_cls, tau_teacher).unflatten(0, (2, -1))
-    target_hidden = teacher_distribution(teacher_tokens[:, 1:][masked_BN], centre_patch, tau_teacher)
+    target_GBP = teacher_distribution(teacher_cls, centre_cls, tau_teacher).unflatten(0, (2, -1))
+    target_hidden = teacher_distribution(teacher_hidden, centre_patch, tau_teacher)
     loss_cls = view_loss(target_GBP, student_VBP, tau_student)
     loss_patch = masked_patch_loss(target_hidden, hidden_logits, tau_student)
-    centre_cls.update(teacher_tokens[:, 0])
-    centre_patch.update(teacher_tokens[:, 1:])
+    centre_cls.update(teacher_cls)
+    centre_patch.update(teacher_hidden)
     return loss_cls, loss_patch, entropy(target_GBP)
 
 
