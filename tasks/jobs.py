@@ -87,7 +87,10 @@ Listener = Callable[[str, Progress], None]
 def worker_count(jobs: list[Job]) -> int:
     """Cores this process may use (UNLABELED_JOBS lowers it); one job per GPU if a job asks for `device: cuda`."""
     cores = len(os.sched_getaffinity(0))
-    limit = min(int(os.environ.get("UNLABELED_JOBS", cores)), len(jobs))
+    asked = os.environ.get("UNLABELED_JOBS", str(cores))
+    if not asked.isdecimal() or int(asked) == 0:
+        raise ValueError(f"UNLABELED_JOBS must be a whole number of at least 1, got '{asked}'")
+    limit = min(int(asked), len(jobs))
     if uses_gpu(jobs):
         import torch
 
