@@ -34,7 +34,7 @@ def test_seed_is_a_parameter_of_data_sets_and_injected_elsewhere(toy_steps: Add)
 
 
 def test_unknown_names_the_nearest(toy_steps: Add) -> None:
-    with pytest.raises(UnknownStep, match="^unknown step 'toy_vot'; did you mean 'toy_vote'\\?$"):
+    with pytest.raises(UnknownStep, match=r"^unknown step 'toy_vot'; did you mean 'toy_vote'\?$"):
         find_step("self_train", "toy_vot")
 
 
