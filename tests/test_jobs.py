@@ -11,8 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import faiss  # as in a real run, the workers are forked from a process that has imported the heavy libraries
+import numpy as np
 import psutil
 import pytest
+import torch
+from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_info
 
 from tasks import progress
 from tasks.jobs import Job, Progress, WorkerDied, run_jobs, worker_count
@@ -34,10 +39,6 @@ def quiet(label: str, report: Progress) -> None:
 
 
 def note_process(job: Job) -> None:
-    import faiss
-    import torch
-    from threadpoolctl import threadpool_info
-
     pools = {pool["num_threads"] for pool in threadpool_info()}
     report = {
         "pid": os.getpid(),
@@ -55,10 +56,6 @@ def note_pid(job: Job) -> None:
 
 
 def compute(job: Job) -> None:
-    import numpy as np
-    import torch
-    from sklearn.decomposition import PCA
-
     x = np.random.default_rng(job.seed).normal(size=(400, 60)).astype(np.float32)
     y = PCA(8, random_state=job.seed).fit_transform(x)
     z = torch.nn.functional.softmax(torch.from_numpy(x) @ torch.from_numpy(x).T, dim=1)
@@ -123,8 +120,6 @@ def test_unlabeled_jobs_that_is_no_number(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_gpu_that_is_absent(tmp_path: Path) -> None:
-    import torch
-
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="device: cuda is asked for, but torch sees no GPU; set device: cpu"):
