@@ -152,9 +152,10 @@ def _head_figure(x_nD: np.ndarray, subclass_n: np.ndarray | None, hidden_n: np.n
 
 
 def _scatter(axis: Axes, xy: np.ndarray, glyph_n: np.ndarray, colour_n: np.ndarray) -> None:
-    for glyph, colour in np.unique(np.stack([glyph_n, colour_n]), axis=1).T:
-        member = (glyph_n == glyph) & (colour_n == colour)
-        axis.scatter(*xy[member].T, s=38, color=GROUP_COLOURS[colour % 10], marker=f"${glyph}$", linewidths=0.3)
+    for glyph in np.unique(glyph_n):
+        member = glyph_n == glyph
+        colours = [GROUP_COLOURS[colour % 10] for colour in colour_n[member]]
+        axis.scatter(*xy[member].T, s=38, c=colours, marker=f"${glyph}$", linewidths=0.3)
     axis.set(xticks=[], yticks=[], xlabel="first principal component", ylabel="second")
 
 
