@@ -92,8 +92,8 @@ def maskcut_clustering(
     Returns table `units`, one row per mask (`unit`, `cluster` 0..K_T-1, `sample`, `area` in pixels); arrays `masks`
     bool [M, H, W] at the size of the images, `dense` int16 [n, H, W] in 0..K_S-1, `region_embedding` float32 [M, D],
     `region_centroids` float32 [K_T, D], `dense_centroids` float32 [K_S, D] (STEGO: of its code), `eigenvectors`
-    float32 [n, h, w] of each image's first cut; meta `thing_clusters` K_T, `stuff_clusters` K_S. STEGO adds its head
-    as networks["stego"] and the curve `stego_loss`.
+    float32 [n, h, w] of each image's first cut; meta `thing_clusters` K_T, `stuff_clusters` K_S, `embed` (of the
+    regions). STEGO adds its head as networks["stego"] and the curve `stego_loss`.
 
     Raises ValueError: representation without grid or of other images, no mask in split train, more clusters than masks
     or patches, tau outside (-1, 1), CRF on images that are not uint8.
@@ -138,7 +138,7 @@ def maskcut_clustering(
             "region_centroids": fit.centroids,
             "eigenvectors": eigenvectors,
         },
-        meta={"thing_clusters": regions.n_clusters, "stuff_clusters": dense.n_clusters},
+        meta={"thing_clusters": regions.n_clusters, "stuff_clusters": dense.n_clusters, "embed": regions.embed},
     )
     if dense.step == "kmeans":
         dense_nHW, centroids = _dense_kmeans(features_nhwD, rows, dense, dense_seed, height, width)

@@ -77,7 +77,7 @@ def test_shapes_types_and_ranges(clusters, tmp_path):
     assert arrays["region_centroids"].shape == (4, 48)
     assert arrays["dense_centroids"].shape == (5, 48)
     assert arrays["eigenvectors"].shape == (32, 16, 16)
-    assert read.meta == {"thing_clusters": 4, "stuff_clusters": 5}
+    assert read.meta == {"thing_clusters": 4, "stuff_clusters": 5, "embed": "masked_mean"}
     assert set(units["sample"]) & set(range(24, 32)), "no test image has a mask"
 
 
