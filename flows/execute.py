@@ -12,7 +12,7 @@ from rich.table import Table
 from flows import tracking, versioning
 from flows.edit import set_values
 from flows.workspace import exclusive
-from tasks.declaration import load_declaration
+from tasks.declaration import DeclarationError, load_declaration
 
 MARK = {
     "ran": "[green]ran[/]",
@@ -40,6 +40,8 @@ def execute(
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "ERROR")
     if verbose:
         os.environ["UNLABELED_VERBOSE"] = "1"
+    if dry and assignments:
+        raise DeclarationError(["--dry changes nothing, so it cannot go with --set or --profile"])
     with exclusive():
         for line in set_values(assignments) if assignments else []:
             out.print(line, markup=False)
