@@ -11,6 +11,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import hashlib  # noqa: E402
 import importlib  # noqa: E402
+import json  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
@@ -118,6 +119,12 @@ class Workspace:
         """What the command started last has said."""
         return (self.folder.parent / f"{self.folder.name}-output.txt").read_text()
 
+    def commands(self, *lines: str, **environment: str) -> list[tuple[int, str, str]]:
+        """Exit code, output and errors of several `unlabeled ...` lines, in one process to save its imports."""
+        result = self.run(sys.executable, "-c", SEVERAL_COMMANDS, *lines, **environment)
+        assert result.returncode == 0, result.stderr
+        return [tuple(entry) for entry in json.loads(result.stdout)]
+
     def read(self, path: str) -> str:
         return (self.folder / path).read_text()
 
@@ -166,6 +173,24 @@ class Workspace:
         """The same workspace, with all that has run, in another place."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Workspace(folder, workspace_environment(folder, Path(self.environment["PREFECT_HOME"])))
+
+
+SEVERAL_COMMANDS = """
+import contextlib, io, json, os, shlex, sys
+from flows.cli import main
+results, folder = [], os.getcwd()
+for line in sys.argv[1:]:
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    sys.argv = ["unlabeled", *shlex.split(line)]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as leaving:
+            code = leaving.code or 0
+    results.append([code, out.getvalue(), err.getvalue()])
+    os.chdir(folder)
+json.dump(results, sys.stdout)
+"""
 
 
 def workspace_environment(folder: Path, prefect_home: Path) -> dict[str, str]:
