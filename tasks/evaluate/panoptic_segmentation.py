@@ -82,7 +82,8 @@ def panoptic_segmentation(
     Thing clusters get the class of the true objects that their masks vote for, stuff clusters that of the true regions. The paper
     says Hungarian matching, its code takes a majority vote in which many clusters may share one class; both are here.
     Clusters without votes are unmapped: their detections are dropped and their pixels are void. Stuff segments of one
-    class in one image are one segment. A dense cluster may get a thing class; its pixels are then one segment.
+    class in one image are one segment. A dense cluster may get a thing class: its pixels
+    then have that class, but are void in the panoptic map, where things need to be told apart.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ Shape legend: D detections, N true instances, H, W pixels.
 
 import contextlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,10 @@ def instance_scores(detections: Masks, truth: Masks, images: int, *, class_aware
     """
     if len(truth.owner) == 0:
         raise ValueError("dataset: no true instance in the evaluated images; leave instance metrics out")
+    if not class_aware:
+        # pycocotools' own switch still drops detections of classes that the truth lacks.
+        detections = replace(detections, category=np.zeros_like(detections.category))
+        truth = replace(truth, category=np.zeros_like(truth.category))
     height, width = truth.masks_DHW.shape[1:]
     with contextlib.redirect_stdout(io.StringIO()):
         coco: Any = COCO()
@@ -60,7 +64,6 @@ def instance_scores(detections: Masks, truth: Masks, images: int, *, class_aware
         found.dataset = {**coco.dataset, "annotations": _annotations(detections, {})}
         found.createIndex()
         evaluation = COCOeval(coco, found, "segm")
-        evaluation.params.useCats = int(class_aware)
         evaluation.params.maxDets = [_DETECTIONS]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
         evaluation.evaluate()

@@ -56,10 +56,10 @@ def panoptic_figures(
     if "panoptic" in pseudo_labels.arrays:
         columns["pseudo-label"] = _painted_rows(pseudo_labels, rows[chosen], rows[chosen], mapped, colours)
     columns["prediction"] = _painted_rows(model, rows[chosen], chosen, mapped, colours)
-    instance = truth.instance if truth.instance is not None else truth.semantic.astype(np.int64) + 1
+    instance = truth.instance if truth.instance is not None else np.zeros_like(truth.semantic)
     columns["ground truth"] = [painted(truth.semantic[i].astype(np.int64), instance[i], colours) for i in chosen]
     if truth.instance is None:
-        columns["semantic prediction"] = [painted(class_nHW[i], class_nHW[i] + 1, colours) for i in chosen]
+        columns["semantic prediction"] = [painted(class_nHW[i], np.zeros_like(class_nHW[i]), colours) for i in chosen]
     figures = {"scenes": scene_figure(columns, names, colours, truth.things)}
     panels = {
         "thing clusters": (mapped.thing_votes, mapped.thing_classes),
@@ -82,8 +82,7 @@ def _painted_rows(
         class_of = np.full(int(panoptic_HW.max()) + 1, UNMAPPED)
         outline_of = np.zeros(len(class_of), dtype=np.int64)
         class_of[mine.segment] = mapped.class_of[mine.category]
-        # Stuff of one class is one segment in the score, so only things are told apart by number.
-        outline_of[mine.segment] = np.where(mine.is_thing, mine.segment, len(class_of) + class_of[mine.segment])
+        outline_of[mine.segment] = np.where(mine.is_thing, mine.segment, 0)
         pictures.append(painted(class_of[panoptic_HW], outline_of[panoptic_HW], colours))
     return pictures
 

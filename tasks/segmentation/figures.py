@@ -13,6 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 from tasks.figures import COLOURS, png, subplots
 
 _VOID = (0.93, 0.93, 0.93)
+_LINE = (1.0, 1.0, 1.0)
 
 
 def class_colours(classes: int) -> np.ndarray:
@@ -25,9 +26,9 @@ def class_colours(classes: int) -> np.ndarray:
 
 
 def painted(class_HW: np.ndarray, segment_HW: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Classes in their colours, RGB float64 [H, W, 3], with a dark line on the inner border of segments `segment_HW` > 0."""
+    """Classes in their colours, RGB float64 [H, W, 3], with a line on the inner border of segments `segment_HW` > 0."""
     picture = colours[np.where((class_HW < 0) | (class_HW >= len(colours) - 1), -1, class_HW)]
-    return outlined(picture, segment_HW, (0.1, 0.1, 0.1))
+    return outlined(picture, segment_HW, _LINE)
 
 
 def outlined(picture_HW3: np.ndarray, segment_HW: np.ndarray, colour: Sequence[float]) -> np.ndarray:
@@ -48,7 +49,7 @@ def over_image(image_HW3: np.ndarray, masks_MHW: np.ndarray, colours_M3: np.ndar
     result = np.repeat(grey_HW1, 3, axis=2)
     for mask_HW, colour in zip(masks_MHW, colours_M3, strict=True):
         result[mask_HW] = 0.25 * image_HW3[mask_HW] + 0.75 * np.asarray(colour)
-        result = outlined(result, mask_HW.astype(np.int64), (0.1, 0.1, 0.1))
+        result = outlined(result, mask_HW.astype(np.int64), _LINE)
     return result
 
 

@@ -26,7 +26,7 @@ _DROPPED_IOU = 0.01
 class QueryNetworkSettings(BaseModel):
     """Architecture of Mask2Former (Cheng et al., CVPR 2022, arXiv 2112.01527), randomly initialised.
 
-    `backbone` with `depths` and `widths` per stage; `hidden`: width of decoder and masks; `queries`: most segments
+    `backbone` with `depths` and `widths` per stage; `hidden`: width of decoder and masks, a multiple of 32; `queries`: most segments
     per image; `layers`: of pixel decoder and mask decoder; `heads` of attention; `points`: pixels sampled for the
     mask losses; `lambda_semantic`: weight of the per-pixel cross-entropy beside Mask2Former's own losses.
     """
@@ -35,7 +35,7 @@ class QueryNetworkSettings(BaseModel):
     backbone: Literal["resnet", "swin"] = "resnet"
     depths: Annotated[list[Size], Field(min_length=4, max_length=4)] = [3, 4, 6, 3]
     widths: Annotated[list[Size], Field(min_length=4, max_length=4)] = [256, 512, 1024, 2048]
-    hidden: Annotated[int, Field(ge=8, multiple_of=8)] = 256
+    hidden: Annotated[int, Field(ge=32, multiple_of=32)] = 256
     queries: Size = 100
     layers: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)] = [6, 9]
     heads: Size = 8

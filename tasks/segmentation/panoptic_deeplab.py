@@ -52,6 +52,8 @@ class CentreNetwork(nn.Module):
         ups = reversed(range(len(channels) - 1))
         self.up = nn.ModuleList([_two_convolutions(channels[i] + channels[i + 1], channels[i]) for i in ups])
         self.output = nn.Conv2d(first, semantic + things + 3, 1)
+        # Convolutions with few channels are faster on CPUs with channels last, as the images come.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             assert self.output.bias is not None
             self.output.bias[semantic + things] = _CENTRE_BIAS
@@ -78,13 +80,13 @@ class CentreNetwork(nn.Module):
             x = F.interpolate(x, skip.shape[2:], mode="bilinear", align_corners=False)
             x = block(torch.cat([x, skip], dim=1))
         x = F.interpolate(self.output(x), images_BCHW.shape[2:], mode="bilinear", align_corners=False)
-        s, k = self.semantic, self.things
-        return x[:, :s], x[:, s : s + k], x[:, s + k], x[:, s + k + 1 :] * _OFFSET_SCALE
+        semantic, thing, centre, offset = torch.split(x, [self.semantic, self.things, 1, 2], dim=1)
+        return semantic, thing, centre[:, 0], offset * _OFFSET_SCALE
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Weighted loss terms of one batch (means over the pixels that each concerns, 0 if there is none)."""
         device = self.output.weight.device
-        images_BCHW = torch.from_numpy(batch.images_BHWC).permute(0, 3, 1, 2).contiguous().to(device)
+        images_BCHW = torch.from_numpy(batch.images_BHWC).permute(0, 3, 1, 2).to(device)
         semantic_BSHW, thing_BKHW, centre_BHW, offset_B2HW = self(images_BCHW)
         heat_BHW, to_centre_B2HW = centre_targets(batch.instance_BHW, self.weights.sigma)
         target_BHW = torch.from_numpy(batch.semantic_BHW.astype(np.int64)).to(device)
@@ -113,7 +115,7 @@ class CentreNetwork(nn.Module):
         was_training = self.training
         self.eval()
         device = self.output.weight.device
-        outputs = self(torch.from_numpy(images_BHWC).permute(0, 3, 1, 2).contiguous().to(device))
+        outputs = self(torch.from_numpy(images_BHWC).permute(0, 3, 1, 2).to(device))
         self.train(was_training)
         semantic, thing, centre, offset = (output.cpu() for output in outputs)
         return [decode(semantic[i], thing[i], centre[i], offset[i], self.inference) for i in range(len(images_BHWC))]
@@ -162,12 +164,7 @@ def decode(
     """
     things, height, width = thing_KHW.shape
     heat_HW = torch.sigmoid(centre_HW)
-    window = settings.centre_window
-    # An even window needs one more pixel before than behind.
-    before, behind = window // 2, (window - 1) // 2
-    padded = F.pad(heat_HW[None, None], (before, behind, before, behind))
-    highest_HW = F.max_pool2d(padded, window, stride=1)[0, 0]
-    peaks_N2 = torch.nonzero((heat_HW == highest_HW) & (heat_HW > settings.centre_min))
+    peaks_N2 = _peaks(heat_HW, settings.centre_window, settings.centre_min)
     semantic_HW = semantic_SHW.argmax(dim=0)
     inside_HW = semantic_HW == 0
     stuff_HW = (semantic_HW - 1).numpy().astype(np.int16)
@@ -198,6 +195,18 @@ def decode(
         stuff_HW,
         thing_HW,
     )
+
+
+def _peaks(heat_HW: torch.Tensor, window: int, least: float) -> torch.Tensor:
+    """Places [N, 2] that are the highest of their window and above `least`; of equal ones in a window the first."""
+    before, behind = window // 2, (window - 1) // 2
+    padded = F.pad(heat_HW[None, None], (before, behind, before, behind))
+    highest_HW = F.max_pool2d(padded, window, stride=1)[0, 0]
+    kept: list[torch.Tensor] = []
+    for place in torch.nonzero((heat_HW == highest_HW) & (heat_HW > least)):
+        if all((place - other).abs().max() > before for other in kept):
+            kept.append(place)
+    return torch.stack(kept) if kept else torch.zeros(0, 2, dtype=torch.int64)
 
 
 def _two_convolutions(before: int, after: int) -> nn.Sequential:
