@@ -237,6 +237,12 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prefect")
 
 
+@pytest.fixture(scope="session")
+def make_toy_workspace(prefect_home: Path) -> Callable[[Path], Workspace]:
+    """`make(folder)`, for fixtures that live longer than one test."""
+    return lambda folder: make_workspace(folder, prefect_home)
+
+
 @pytest.fixture
 def toy_workspace(tmp_path: Path, prefect_home: Path) -> Iterator[Workspace]:
     """A fresh toy workspace in which nothing has run."""
