@@ -15,7 +15,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from flows import results, tracking, versioning
+from flows import results, tracking, versioning, warm
 from tasks.declaration import Declaration, load_declaration
 from tasks.record import read_run
 
@@ -75,6 +75,7 @@ def pipeline(methods: list[str] | None = None) -> Outcome:
     """Bring the stages of `methods` (default: everything declared) up to date and log what is new to MLflow."""
     os.environ["UNLABELED_FLOW_RUN"] = str(flow_run.id or "")
     declaration = load_declaration(only=methods)
+    warm.preload(declaration)
     names = list(declaration.methods)
     stages = versioning.stages_of(declaration, names, everything=methods is None)
     versioning.refresh_fingerprint(declaration)
@@ -118,6 +119,7 @@ def run_pipeline(declaration: Declaration, methods: list[str] | None, listener: 
     """Run the flow, or, when nothing is stale, return at once without starting Prefect."""
     global _listener
     stages = versioning.stages_of(declaration, list(declaration.methods), everything=methods is None)
+    warm.preload(declaration)
     try:
         versioning.refresh_fingerprint(declaration)
     except versioning.StageFailed as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,10 +14,10 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.tracking import tracking_uri
-from flows.versioning import end_group
 from tasks.record import STATE
 
 POOL = "unlabeled"
+GRACE_SECONDS = 5.0
 START_SECONDS = 90
 LOGS = STATE / "logs"
 
@@ -54,6 +55,18 @@ def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> i
     finally:
         for process in reversed(running.values()):
             end_group(process)
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """Stop a process and everything that it started: politely, then for good."""
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, signum)
+            process.wait(timeout=GRACE_SECONDS)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def _start(module: str, arguments: list[str], log: str | None = None) -> subprocess.Popen:

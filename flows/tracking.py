@@ -55,10 +55,17 @@ def sync(warn: Callable[[str], None]) -> int:
         try:
             connection = client()
             for entry in entries:
-                if entry.is_dir():
-                    _log_entry(connection, entry)
-                    shutil.rmtree(entry)
-                    logged += 1
+                if not entry.is_dir():
+                    continue  # another process has logged it
+                try:
+                    facts = json.loads((entry / "entry.json").read_text())
+                    result = json.loads((entry / f"{facts['method']}.json").read_text())
+                except (OSError, ValueError, KeyError) as error:
+                    warn(f"{entry} is damaged ({error}) and was not logged; delete it")
+                    continue
+                _log_entry(connection, entry, facts, result)
+                shutil.rmtree(entry)
+                logged += 1
         except Exception as error:  # whatever a tracking server does, results on disk are complete
             warn(
                 f"MLflow at {tracking_uri()} did not take the results ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
@@ -93,10 +100,8 @@ def _experiment(client: Any, method: str) -> str:
     return client.create_experiment(method, artifact_location=location)
 
 
-def _log_entry(client: Any, entry: Path) -> None:
+def _log_entry(client: Any, entry: Path, facts: dict[str, Any], result: dict[str, Any]) -> None:
     """Log one evaluation: parent run, nested runs, metrics, curves, figures, data set, models."""
-    facts = json.loads((entry / "entry.json").read_text())
-    result = json.loads((entry / f"{facts['method']}.json").read_text())
     method = facts["method"]
     experiment = _experiment(client, method)
     earlier = client.search_runs([experiment], f"tags.`{ENTRY}` = '{entry.name}'")

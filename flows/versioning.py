@@ -1,31 +1,31 @@
 """All that we ask of DVC: which stages are stale and why, run one, restore one. Nothing else imports dvc.
 
-Staleness is asked through DVC's Python interface, which takes milliseconds; a stage is run by
-`dvc repro --single-item` in a process of its own, so that it can be stopped and its output be read.
+DVC's Python interface is used as `dvc repro --single-item` uses it; the one thing replaced is how a stage's
+command is started (`flows.warm`).
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import re
-import signal
-import subprocess
-import sys
+import shlex
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from flows import warm
 from tasks.declaration import Declaration
 from tasks.fingerprint import changed_behind_links
 from tasks.steps import METHOD_STAGES
 
 FINGERPRINT = "fingerprint"
 LOCK = Path("dvc.lock")
-GRACE_SECONDS = 5.0
+COMMAND = ["python", "-m", "tasks"]
 
 
 @dataclass
@@ -94,44 +94,64 @@ def refresh_fingerprint(declaration: Declaration) -> None:
 
 
 def reproduce(stage: str, on_line: Callable[[str], None] = lambda line: None, force: bool = False) -> None:
-    """Run or restore one stage with `dvc repro --single-item`, passing each line of its output to `on_line`.
+    """`dvc repro --single-item` of one stage, with its command in a warm process; output lines go to `on_line`.
 
-    `force` runs it although DVC sees no change.
-
-    Raises `StageFailed`. A failed stage gets its former outputs back, as dvc.lock still describes them.
+    DVC itself decides, restores from its run cache, saves the outputs and writes dvc.lock. `force` runs the
+    stage although DVC sees no change. Raises `StageFailed`; a failed stage gets its former outputs back, as
+    dvc.lock still describes them.
     """
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # Prefect would show its hints about git
     small = {path: path.read_bytes() for path in _uncached_outputs(stage) if path.is_file()}
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--force"] if force else []), stage]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment
-    )
     tail: deque[str] = deque(maxlen=40)
+    codes: list[int] = []
+
+    def run(arguments: list[str]) -> int:
+        def tell(line: str) -> None:
+            tail.append(line)
+            on_line(line)
+
+        flow_run = {"UNLABELED_FLOW_RUN": os.environ.get("UNLABELED_FLOW_RUN", "")}
+        codes.append(warm.run_stage(arguments, tell, flow_run))
+        return codes[-1]
+
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            tail.append(line.rstrip())
-            on_line(line.rstrip())
-        code = process.wait()
+        with _commands_run_by(run), Repo() as repo:
+            repo.reproduce(targets=[stage], single_item=True, force=force)
+    except DvcException as error:
+        _restore(stage, small)
+        raise _failure(stage, list(tail), codes[-1] if codes else None, error, isinstance(error, LockError)) from error
     except BaseException:
-        end_group(process)
         _restore(stage, small)
         raise
-    if code:
-        _restore(stage, small)
-        raise _failure(stage, list(tail))
 
 
-def end_group(process: subprocess.Popen) -> None:
-    """Stop a process and everything that it started: politely, then for good."""
-    for signum in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, signum)
-            process.wait(timeout=GRACE_SECONDS)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+@contextmanager
+def _commands_run_by(run: Callable[[list[str]], int]) -> Iterator[None]:
+    """Let DVC call `run` where it would start `python -m tasks ...` in a shell.
+
+    `dvc.stage.run.cmd_run` is not a public name: tests/flows/test_versioning.py fails if DVC moves it.
+    """
+    import dvc.stage.run as dvc_run
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    def cmd_run(stage: Any, dry: bool = False, run_env: dict[str, str] | None = None) -> None:
+        words = shlex.split(stage.cmd)
+        if dry or words[:3] != COMMAND:
+            return original(stage, dry=dry, run_env=run_env)
+        code = run(words[3:])
+        if code:
+            raise StageCmdFailedError(stage.cmd, code)
+
+    original: Any = dvc_run.cmd_run
+    dvc_run.cmd_run = cmd_run
+    try:
+        yield
+    finally:
+        dvc_run.cmd_run = original
 
 
 def lock_hashes(path: Path = LOCK) -> dict[str, dict[str, str]]:
@@ -173,13 +193,10 @@ def _restore(stage: str, small: dict[Path, bytes]) -> None:
         return  # it has never run, or its outputs are not in the cache: there is nothing to give back
 
 
-def _failure(stage: str, tail: list[str]) -> StageFailed:
+def _failure(stage: str, tail: list[str], code: int | None, error: Exception, locked: bool) -> StageFailed:
     messages = [line.removeprefix("error: ") for line in tail if line.startswith("error: ")]
-    exits = [int(code) for line in tail for code in re.findall(r"exited with (-?\d+)", line)]
-    code = exits[-1] if exits else None
-    locked = any("Unable to acquire lock" in line for line in tail)
     if not messages:
-        messages = [line for line in tail if line.strip()][-3:]
-    # Negative: ended by a signal, as the kernel does when memory runs out; a shell reports 128 + signal.
-    killed = code is not None and (code < 0 or code > 128)
+        messages = [line for line in tail if line.strip()][-3:] or [f"{stage}: {error}"]
+    # Negative: ended by a signal, as the kernel does when memory runs out.
+    killed = code is not None and code < 0
     return StageFailed(stage, messages, bad_input=code == 2, transient=killed or locked)

@@ -1,0 +1,66 @@
+"""Stage processes that start warm: forked from a server which has imported torch and the steps once.
+
+The code from stage entry on is the same as that of `python -m tasks STAGE NAME`, which plain `dvc repro` calls;
+only the start of the interpreter and its imports, some four seconds a stage, are shared.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+
+from tasks.declaration import Declaration
+from tasks.jobs import ENVIRONMENT
+from tasks.steps import NONE
+
+GRACE_SECONDS = 5.0
+
+
+def preload(declaration: Declaration) -> None:
+    """Start the server, in the background, with everything imported that the stages of `declaration` need."""
+    os.environ.update(ENVIRONMENT)
+    calls = [*declaration.datasets.values(), *declaration.checkpoints.values()]
+    for method in declaration.methods.values():
+        calls += [call for arms in method.stages.values() for call in arms.values()]
+    steps = sorted({f"tasks.{call.stage}.{call.step}" for call in calls if call.step != NONE})
+    forkserver.set_forkserver_preload(["tasks.__main__", "tasks.summary", "tasks.fingerprint", *steps])
+    forkserver.ensure_running()
+
+
+def run_stage(arguments: list[str], on_line: Callable[[str], None], environment: dict[str, str]) -> int:
+    """Run `python -m tasks ARGUMENTS` in a warm process; returns its exit code, negative if a signal ended it.
+
+    Each line that the stage prints goes to `on_line`. Leaving by an exception ends the process and its workers.
+    """
+    context = multiprocessing.get_context("forkserver")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_stage, args=(arguments, writer, environment))
+    process.start()
+    writer.close()
+    try:
+        with os.fdopen(os.dup(reader.fileno()), errors="replace") as lines:
+            for line in lines:
+                on_line(line.rstrip("\n"))
+        process.join()
+    except BaseException:
+        process.terminate()  # the stage ends its workers on SIGTERM; they end themselves if it cannot
+        process.join(GRACE_SECONDS)
+        process.kill()
+        raise
+    finally:
+        reader.close()
+    return process.exitcode or 0
+
+
+def _stage(arguments: list[str], output: Connection, environment: dict[str, str]) -> None:
+    """Body of a stage process: standard output and error go to the driver."""
+    for descriptor in (1, 2):
+        os.dup2(output.fileno(), descriptor)
+    os.environ.update(environment)
+    from tasks.__main__ import main
+
+    sys.exit(main(arguments))
