@@ -88,8 +88,8 @@ def client() -> Any:
 
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(tracking_uri())
-    return mlflow.MlflowClient()
+    # Not set_tracking_uri: it sets MLFLOW_TRACKING_URI, and we could no longer tell whether the user has.
+    return mlflow.MlflowClient(tracking_uri())
 
 
 def _experiment(client: Any, method: str) -> str:
