@@ -1,0 +1,125 @@
+"""dvc.yaml is in step with the code, and DVC's own commands work on it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from ruamel.yaml import YAML
+
+from flows import versioning
+from tasks.declaration import validate
+from tasks.steps import METHOD_STAGES
+
+STAGES = ["fingerprint", "prepare@none", "prepare@blobs", "checkpoint@none", "checkpoint@scale"] + [
+    f"{stage}@toy" for stage in METHOD_STAGES
+]
+
+
+@pytest.fixture(scope="module")
+def committed(first_run, tmp_path_factory):
+    """A workspace that has run and has been committed, as after the first day of work."""
+    workspace = first_run[0].copy(tmp_path_factory.mktemp("committed") / "workspace")
+    workspace.git("add", "-A")
+    assert workspace.git("commit", "-qm", "first results").returncode == 0
+    return workspace
+
+
+def test_stages_are_those_of_dvc_yaml(committed, toy_steps: Callable, toy_params: dict) -> None:
+    listed = committed.dvc("stage", "list", "--name-only").stdout.split()
+    declaration = validate(toy_params)
+    assert sorted(versioning.stages_of(declaration, ["toy"], everything=True)) == sorted(listed) == sorted(STAGES)
+    assert versioning.stages_of(declaration, ["toy"]) == [s for s in STAGES if not s.endswith("@none")]
+
+
+def test_upstream_is_that_of_dvc_yaml(committed, toy_steps: Callable, toy_params: dict) -> None:
+    """Every dependency of a stage in dvc.lock is the output of a stage that `upstream_of` names."""
+    declaration, lock = validate(toy_params), committed.lock()
+    maker = {out["path"]: stage for stage, entry in lock.items() for out in entry["outs"]}
+    for stage, entry in lock.items():
+        named = {maker[dep["path"]] for dep in entry.get("deps", []) if dep["path"] in maker}
+        named |= {maker[path] for path in entry.get("params", {}) if path in maker}
+        upstream = versioning.upstream_of(declaration, stage)
+        assert named <= upstream, stage
+        assert upstream - named <= {"prepare@blobs", "fingerprint"}, stage
+
+
+def test_outputs_and_parameters_of_a_stage_are_its_own(committed) -> None:
+    lock = committed.lock()
+    for stage in METHOD_STAGES:
+        entry = lock[f"{stage}@toy"]
+        assert entry["cmd"] == f"python -m tasks {stage} toy"
+        assert f"artifacts/toy/{stage}" in [out["path"] for out in entry["outs"]]
+        params = entry["params"]["params.yaml"]
+        assert {"profile", "seeds", "methods.toy.seeds", f"methods.toy.{stage}"} <= set(params)
+        assert not {f"methods.toy.{other}" for other in METHOD_STAGES if other != stage} & set(params)
+        assert list(entry["params"]["code.yaml"]) == [f"methods.toy.{stage}"]
+
+
+def test_lock_hashes(committed) -> None:
+    hashes = versioning.lock_hashes(committed.folder / "dvc.lock")
+    assert set(hashes) == set(STAGES)
+    assert set(hashes["evaluate@toy"]) == {"artifacts/toy/evaluate", "results/toy.json", "results/toy.csv"}
+
+
+def test_metrics_plots_and_graph(committed) -> None:
+    shown = committed.dvc("metrics", "show", "--json")
+    assert shown.returncode == 0, shown.stderr
+    data = json.loads(shown.stdout)[""]["data"]["results/toy.json"]["data"]
+    assert data["main"]["accuracy"] == 1.0
+    assert data["claims"]["accuracy > jittered"]["verdict"] in ("holds", "leans")
+    plots = committed.dvc("plots", "show", "--out", "plots")
+    assert plots.returncode == 0, plots.stderr
+    page = (committed.folder / "plots" / "index.html").read_text()
+    assert "flipped" in page
+    assert '"seed"' in page
+    graph = committed.dvc("dag", "--dot")
+    assert graph.returncode == 0, graph.stderr
+    edges = set(re.findall(r'"([\w@]+)" -> "([\w@]+)"', graph.stdout))
+    assert ("self_train@toy", "evaluate@toy") in edges
+    assert ("checkpoint@scale", "pretrain@toy") in edges
+    assert ("prepare@blobs", "checkpoint@scale") in edges
+
+
+def test_metrics_diff_shows_the_change(committed) -> None:
+    original = committed.read("results/toy.json")
+    changed = json.loads(original)
+    changed["main"]["accuracy"] = 0.25
+    (committed.folder / "results" / "toy.json").write_text(json.dumps(changed))
+    try:
+        result = committed.dvc("metrics", "diff", "--json")
+    finally:
+        (committed.folder / "results" / "toy.json").write_text(original)
+    assert result.returncode == 0, result.stderr
+    difference = json.loads(result.stdout)["results/toy.json"]["main.accuracy"]
+    assert difference["new"] == 0.25
+    assert difference["old"] == 1.0
+
+
+@pytest.mark.slow
+def test_experiment(committed, tmp_path) -> None:
+    workspace = committed.copy(tmp_path / "workspace")
+    before = workspace.lock()
+    result = workspace.run("dvc", "exp", "run", "-S", "methods.toy.cluster.k=3", timeout=600)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert YAML(typ="safe").load(workspace.read("params.yaml"))["methods"]["toy"]["cluster"]["k"] == 3
+    after = workspace.lock()
+    ran = {stage for stage in after if after[stage] != before[stage]}
+    assert "cluster@toy" in ran
+    assert not ran & {"prepare@blobs", "checkpoint@scale", "pretrain@toy"}
+    assert workspace.dvc("status").stdout.strip() == "Data and pipelines are up to date."
+    listed = workspace.dvc("exp", "show", "--csv")
+    assert "methods.toy.cluster.k" in listed.stdout.splitlines()[0]
+
+
+# ---- reading what DVC and the runner say ----------------------------------------------------------------------
+
+
+def test_failure_survives_the_way_between_processes() -> None:
+    from multiprocessing.reduction import ForkingPickler
+
+    failure = versioning.StageFailed("x", ["a"], True, False)
+    again = ForkingPickler.loads(ForkingPickler.dumps(failure))
+    assert (again.stage, again.messages, again.bad_input, again.transient) == ("x", ["a"], True, False)
