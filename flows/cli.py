@@ -45,15 +45,21 @@ def main() -> None:
         sys.exit(130)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        out.print(version("unlabeled"))
+        raise typer.Exit
+
+
 @app.callback()
 def _start(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
 ) -> None:
-    if version:
-        from importlib.metadata import version as installed
-
-        out.print(installed("unlabeled"))
-        raise typer.Exit
+    """What stands before the command; typer needs a place for it."""
 
 
 @app.command("list")
@@ -139,8 +145,11 @@ def compare(
             err.print(f"{method}: no results yet; run 'unlabeled run {method}'")
             continue
         names = [m for m in metrics.split(",") if m] or sorted({m for arm in result["arms"].values() for m in arm})
-        table = Table("arm", *names, title=f"{method} on {result['data']}, {len(result['seeds'])} seeds, profile {result['profile']}",
-                      title_justify="left", box=None, header_style="bold")  # fmt: skip
+        out.print(
+            f"[bold]{method}[/] on {result['data']}, {len(result['seeds'])} seeds, profile {result['profile']}",
+            soft_wrap=True,
+        )
+        table = Table("arm", *names, box=None, header_style="bold")
         for arm, values in sorted(result["arms"].items(), key=lambda item: (item[0] != "main", item[0])):
             table.add_row(arm, *(plus_minus(values[m]) if m in values else "" for m in names))
         out.print(table)
