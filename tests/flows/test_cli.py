@@ -19,7 +19,7 @@ def looked(first_run, tmp_path_factory) -> dict[str, tuple[int, str, str]]:
     """What the commands that only look print in a workspace that has run, and whether that changed anything."""
     workspace = first_run[0].copy(tmp_path_factory.mktemp("looked") / "workspace")
     (workspace.folder / "README.md").write_text(
-        "# Toy\n\n<!-- verdicts: written by `unlabeled verdicts --write` -->\nold\n<!-- end of verdicts -->\n\nafter\n"
+        "# Toy\n\n<!-- verdicts: written by `unlabeled verdicts --write` -->\nformer\n<!-- end of verdicts -->\n\nafter\n"
     )
     before = workspace.contents(".")
     lines = [
@@ -81,8 +81,8 @@ def test_dry_does_not_change_params(looked) -> None:
 def test_compare(looked) -> None:
     said = looked["compare"][1]
     assert "toy on blobs, 3 seeds, profile small" in said
-    assert re.search(r"^main\s+1\.000 ± 0\.000$", said, re.MULTILINE)
-    assert re.search(r"^jittered\s+0\.\d{3} ± 0\.\d{3}$", said, re.MULTILINE)
+    assert re.search(r"^\s*main\s+1\.000 ± 0\.000\s*$", said, re.MULTILINE)
+    assert re.search(r"^\s*jittered\s+0\.\d{3} ± 0\.\d{3}\s*$", said, re.MULTILINE)
     assert re.search(r"toy\s+accuracy\s+1\.000 ± 0\.000\s+jittered .* 3/3", said)
     assert looked["compare toy --metrics accuracy"][1] == said
     assert looked["compare tpy"][0] == 2
@@ -101,7 +101,7 @@ def test_verdicts(looked) -> None:
     assert said in readme
     assert readme.startswith("# Toy\n")
     assert readme.endswith("<!-- end of verdicts -->\n\nafter\n")
-    assert "old" not in readme
+    assert "former" not in readme
 
 
 def test_validate_covers_every_profile(looked) -> None:
@@ -192,7 +192,9 @@ def test_status_and_dry_name_what_is_stale_and_why(ran_workspace) -> None:
     results = ran_workspace.commands("status", "run toy --dry")
     for code, said, _ in results:
         assert code == 0
-        assert re.search(r"^self_train@toy\s+param.* params\.yaml: .*methods\.toy\.self_train", said, re.MULTILINE)
+        assert re.search(
+            r"^\s*self_train@toy\s+dep params\.yaml: modified methods\.toy\.self_train", said, re.MULTILINE
+        )
         assert "may follow if the above change their outputs: evaluate@toy" in said
         assert "cluster@toy" not in said
     assert ran_workspace.contents("params.yaml", "artifacts", "results") == before
