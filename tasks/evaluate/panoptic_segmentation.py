@@ -1,6 +1,6 @@
 """Instance, semantic and panoptic segmentation judged by one mapping of clusters to classes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -58,11 +58,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 class Votes(BaseModel):
     """Which regions vote. `score_min`, `box_iou`: detections with at least that score vote for true objects with a larger
-    box IoU. `region_iou`: the pixels of one cluster in one image vote for true regions with a larger IoU."""
+    box IoU. `stuff`: "regions": the pixels of one cluster in one image vote for the true regions with an IoU above
+    `region_iou` (the paper's code); "pixels": every pixel votes, as is usual for semantic segmentation, and better where clusters
+    are finer than classes, so that few regions reach the IoU."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     score_min: Share = 0.6
     box_iou: Share = 0.7
+    stuff: Literal["regions", "pixels"] = "regions"
     region_iou: Share = 0.15
 
 
@@ -166,7 +169,8 @@ def _fit(
     position = np.full(len(dataset.samples), -1)
     position[rows] = np.arange(len(rows))
     image = position[owner]
-    limits = {"classes": truth.classes}
+    limits: dict[str, Any] = {"classes": truth.classes}
+    areas = {**limits, "iou_min": votes.region_iou if votes.stuff == "regions" else None}
     if truth.instance is not None:
         thing_votes = detection_votes(
             masks, image, category, score, truth.semantic, truth.instance,
@@ -178,8 +182,8 @@ def _fit(
             mine = np.flatnonzero((image == index) & (score >= votes.score_min))
             shown_HW = paint(np.asarray(masks[mine]), *truth.semantic.shape[1:])
             thing_nHW[index] = np.append(category[mine], UNMAPPED)[shown_HW]
-        thing_votes = region_votes(thing_nHW, truth.semantic, clusters=things, iou_min=votes.region_iou, **limits)
-    stuff_votes = region_votes(dense_nHW, truth.semantic, clusters=stuff, iou_min=votes.region_iou, **limits)
+        thing_votes = region_votes(thing_nHW, truth.semantic, clusters=things, **areas)
+    stuff_votes = region_votes(dense_nHW, truth.semantic, clusters=stuff, **areas)
     return Mapped(thing_votes, stuff_votes, map_clusters(thing_votes, mapping), map_clusters(stuff_votes, mapping))
 
 

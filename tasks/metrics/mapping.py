@@ -89,14 +89,18 @@ def majority_class(semantic_HW: np.ndarray, mask_HW: np.ndarray, classes: int) -
 
 
 def region_votes(
-    cluster_nHW: np.ndarray, semantic_nHW: np.ndarray, *, clusters: int, classes: int, iou_min: float
+    cluster_nHW: np.ndarray, semantic_nHW: np.ndarray, *, clusters: int, classes: int, iou_min: float | None
 ) -> np.ndarray:
     """Votes int64 [K, C]: each region (the pixels of one cluster in one image) votes for every true region of that
-    image with IoU > `iou_min`. Void pixels and pixels without a cluster (-1) count nowhere."""
+    image with IoU > `iou_min`. Void pixels and pixels without a cluster (-1) count nowhere.
+    `iou_min=None`: each pixel votes for its class instead."""
     votes_KC = np.zeros((clusters, classes), dtype=np.int64)
     for cluster_HW, semantic_HW in zip(cluster_nHW, semantic_nHW, strict=True):
         all_KC = confusion(cluster_HW, semantic_HW, clusters, classes)
         shared_KC = all_KC[:-1]
+        if iou_min is None:
+            votes_KC += shared_KC
+            continue
         union_KC = shared_KC.sum(axis=1, keepdims=True) + all_KC.sum(axis=0, keepdims=True) - shared_KC
         votes_KC += (shared_KC > iou_min * union_KC) & (shared_KC > 0)
     return votes_KC

@@ -36,6 +36,7 @@ def panoptic_pseudo_labels(
     thing_like_ignore: a dense cluster of which more than this share of all training pixels lies inside instances
         is thing-like; outside instances the semantic target ignores its pixels, else the objects that have no mask
         would be taught as stuff. Not in the paper: its per-image rule `stuff_overlap_max` on the whole data set. null: off.
+        It works on the target of either fusion: give it to both arms of a comparison, or to neither.
 
     Returns `panoptic` int32 [n, H, W] (0 void, else the `segment` of that image), `semantic_target` uint8 [n, H, W]
     (0 thing, 1..K_S stuff, 255 ignored), table `segments` (`category`: thing cluster 0..K_T-1, or K_T + dense

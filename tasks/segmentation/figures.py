@@ -116,7 +116,8 @@ def vote_figure(panels: dict[str, tuple[np.ndarray, np.ndarray]], class_names: S
                 for c, share in enumerate(shares_KC[cluster]):
                     if votes_KC[cluster, c]:
                         ink = "white" if share > 0.5 else "black"
-                        axis.text(c, y, str(votes_KC[cluster, c]), ha="center", va="center", fontsize=6, color=ink)
+                        label = f"{100 * share:.0f} %" if votes_KC.max() > 999 else str(votes_KC[cluster, c])
+                        axis.text(c, y, label, ha="center", va="center", fontsize=6, color=ink)
                 if classes_K[cluster] >= 0:
                     frame = Rectangle(
                         (float(classes_K[cluster]) - 0.5, y - 0.5),

@@ -93,6 +93,8 @@ def test_region_votes_against_brute_force():
                 expected[k, c] += 1
     assert expected.sum() > 5
     assert (region_votes(clusters, semantic, clusters=4, classes=3, iou_min=0.15) == expected).all()
+    pixels = [[((clusters == k) & (semantic == c)).sum() for c in range(3)] for k in range(4)]
+    assert region_votes(clusters, semantic, clusters=4, classes=3, iou_min=None).tolist() == pixels
 
 
 def test_confusion_leaves_void_out_and_counts_missing_predictions():
