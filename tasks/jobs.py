@@ -50,7 +50,7 @@ class Job:
     """One call of a step.
 
     `inputs` maps parameter names to artifact folders, `targets` get the result (several when seeds do not
-    matter), `curves` are earlier stages whose training curves an evaluation repeats.
+    matter), `curves` are earlier stages whose training curves an evaluation repeats, `figures` says whether it draws.
     """
 
     stage: str
@@ -61,6 +61,7 @@ class Job:
     targets: tuple[Path, ...]
     label: str
     curves: dict[str, Path] = field(default_factory=dict)
+    figures: bool = True
 
 
 @dataclass

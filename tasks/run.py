@@ -100,7 +100,7 @@ def method_jobs(method: Method, stage: str, output: Path) -> list[Job]:
             job = _job(call, {}, seed, output / arm / f"seed-{seed}", f"{arm} seed {seed}")
             inputs = {name: folders[INPUT_STAGE[name]] for name in call.resolve().inputs}
             curves = {s: folders[s] for s in earlier} if stage == "evaluate" else {}
-            jobs.append(replace(job, inputs=inputs, curves=curves))
+            jobs.append(replace(job, inputs=inputs, curves=curves, figures=seed == method.seeds[0]))
     return jobs
 
 
@@ -111,7 +111,8 @@ def share_equal_jobs(jobs: list[Job]) -> list[Job]:
         contents = {name: digest(folder) for name, folder in sorted(job.inputs.items())}
         curves = {name: digest(folder) for name, folder in sorted(job.curves.items())}
         seed = job.seed if find_step(job.stage, job.step).takes_seed else None
-        key = json.dumps([job.step, job.parameters, contents, curves, seed], sort_keys=True, default=str)
+        draws = job.figures and find_step(job.stage, job.step).draws
+        key = json.dumps([job.step, job.parameters, contents, curves, seed, draws], sort_keys=True, default=str)
         if key in merged:
             job = replace(merged[key], targets=merged[key].targets + job.targets)
         merged[key] = job
@@ -127,7 +128,7 @@ def execute(job: Job) -> None:
         if isinstance(artifact, Dataset) and job.stage != "evaluate":
             artifact = artifact.without_truth()
         inputs[name] = artifact
-    result = step.run(inputs, job.parameters, job.seed)
+    result = step.run(inputs, job.parameters, job.seed, job.figures)
     if isinstance(result, Metrics):
         check_metrics(step.metrics, result)
         result.tables["curves"] = with_training_curves(result, job.curves)

@@ -1,8 +1,9 @@
 """Steps: where they are found and what their signature says.
 
 `tasks/<stage>/<step>.py` defines a public function `<step>`. Its positional parameters are artifacts, its
-keyword-only parameters are exactly the keys that params.yaml may give; `seed` is injected into the stages of
-a method and declared for data sets and checkpoints, which are made once.
+keyword-only parameters are exactly the keys that params.yaml may give. Two are injected instead: `seed` into the
+stages of a method (data sets and checkpoints, which are made once, declare theirs), and into `evaluate`
+`figures`, whether to draw: the runner wants pictures of the first seed only, since they cost more than numbers.
 """
 
 from __future__ import annotations
@@ -60,17 +61,22 @@ class Step:
     inputs: tuple[str, ...]
     parameters: type[BaseModel]
     takes_seed: bool
+    draws: bool
     metrics: dict[str, str]
 
     def accepts(self) -> list[str]:
         return list(self.parameters.model_fields)
 
-    def run(self, inputs: dict[str, Artifact], parameters: dict[str, Any], seed: int | None) -> Artifact:
+    def run(
+        self, inputs: dict[str, Artifact], parameters: dict[str, Any], seed: int | None, figures: bool = True
+    ) -> Artifact:
         """Call the function with validated parameters and check the kind of what it returns."""
         arguments = self.parameters.model_validate(parameters)
         values = {name: getattr(arguments, name) for name in self.parameters.model_fields}
         if self.takes_seed:
             values["seed"] = seed
+        if self.draws:
+            values["figures"] = figures
         result = self.function(*(inputs[name] for name in self.inputs), **values)
         if not isinstance(result, STAGES[self.stage]):
             raise TypeError(
@@ -94,14 +100,14 @@ def find_step(stage: str, name: str) -> Step:
     if name == NONE:
         kind = STAGES[stage]
         return Step(
-            stage, NONE, lambda: kind(meta={"step": NONE}), (), create_model("none", __base__=_Parameters), False, {}
+            stage, NONE, lambda: kind(meta={"step": NONE}), (), create_model("none", __base__=_Parameters), False, False, {}
         )
     module = importlib.import_module(f"tasks.{stage}.{name}")
     function = getattr(module, name, None)
     if function is None:
         raise UnknownStep(f"tasks/{stage}/{name}.py does not define a function '{name}'")
     hints = get_type_hints(function, include_extras=True)
-    inputs, fields, takes_seed = [], {}, False
+    inputs, fields, takes_seed, draws = [], {}, False, False
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is not parameter.KEYWORD_ONLY:
             if parameter.name not in INPUT_STAGE:
@@ -109,11 +115,13 @@ def find_step(stage: str, name: str) -> Step:
             inputs.append(parameter.name)
         elif parameter.name == "seed" and stage in METHOD_STAGES:
             takes_seed = True
+        elif parameter.name == "figures" and stage == "evaluate":
+            draws = True
         else:
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[parameter.name] = (hints[parameter.name], default)
     parameters = create_model(name, __base__=_Parameters, **fields)
-    return Step(stage, name, function, tuple(inputs), parameters, takes_seed, getattr(module, "METRICS", {}))
+    return Step(stage, name, function, tuple(inputs), parameters, takes_seed, draws, getattr(module, "METRICS", {}))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

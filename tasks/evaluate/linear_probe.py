@@ -47,6 +47,7 @@ def linear_probe(
     epochs: Annotated[int, Field(ge=1)] = 200,
     head_above: Annotated[int, Field(ge=0)] = 100,
     tail_below: Annotated[int, Field(ge=0)] = 20,
+    figures: bool = True,
     seed: int,
 ) -> Metrics:
     """Linear evaluation (Chen et al., ICML 2020, arXiv 2002.05709, section 4.2) for classes of unequal size.
@@ -93,25 +94,23 @@ def linear_probe(
     for group, members in (("head", is_head), ("medium", ~is_head & ~is_tail), ("tail", is_tail)):
         if members.any():
             values[f"{group}_accuracy"] = float(recall_C[members].mean())
-    figures = {}
+    drawn = {}
     subclass = np.asarray(model.arrays["subclass"])[train] if "subclass" in model.arrays else None
-    if subclass is not None:
-        figures["subclass_sizes"] = png(_size_figure(subclass, y_train, size_C))
+    if subclass is not None and figures:
+        drawn["subclass_sizes"] = png(_size_figure(subclass, y_train, size_C))
     if "substructure" in dataset.arrays and is_head.any():
         hidden = np.asarray(dataset.arrays["substructure"])
         in_head, test_head = train[is_head[y_train]], test[is_head[y_test]]
         read = _fit_logistic(embedding[in_head], hidden[in_head], "none", regularization, seed)
         values["substructure_accuracy"] = float((read(embedding[test_head]) == hidden[test_head]).mean())
-        shown = y_train == int(size_C.argmax())
-        title = names[int(size_C.argmax())] if names is not None else str(int(size_C.argmax()))
-        figures["head_class"] = png(
-            _head_figure(
-                embedding[train[shown]], None if subclass is None else subclass[shown], hidden[train[shown]], title
-            )
-        )
+        if figures:
+            largest = int(size_C.argmax())
+            rows, title = train[y_train == largest], str(largest) if names is None else names[largest]
+            groups = None if subclass is None else subclass[y_train == largest]
+            drawn["head_class"] = png(_head_figure(embedding[rows], groups, hidden[rows], title))
     sizes = np.unique(size_C)
     curve = curve_table("recall_by_class_size", sizes, [recall_C[size_C == size].mean() for size in sizes])
-    return Metrics(tables={"curves": curve}, meta={"values": values}, figures=figures)
+    return Metrics(tables={"curves": curve}, meta={"values": values}, figures=drawn)
 
 
 def _fit_logistic(x_nD: np.ndarray, y_n: np.ndarray, class_weight: str, c: float, seed: int) -> Predictor:

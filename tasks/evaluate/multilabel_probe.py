@@ -13,14 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 
-from tasks.artifacts import Dataset, Metrics, Model, PseudoLabels, Representation
+from tasks.artifacts import Dataset, Metrics, Model, PseudoLabels
 from tasks.figures import COLOURS, png, subplots
 from tasks.nn.training import curve_table
 
 METRICS = {
     "map": "mean over classes of average precision on split test (0..1, higher is better)",
     "accuracy": "test samples (label) or test sample-class pairs (presence) predicted right (0..1, higher is better)",
-    "map_teacher": "map of the same probe on the pretrained representation that was clustered (0..1)",
     "mean_cos_pos": "mean cosine of train images with the weights of their positive clusters (-1..1)",
     "mean_cos_neg": "mean cosine of train images with the weights of random other clusters (-1..1)",
 }
@@ -32,13 +31,13 @@ Positive = Annotated[float, Field(gt=0)]
 
 def multilabel_probe(
     dataset: Dataset,
-    representation: Representation,
     pseudo_labels: PseudoLabels,
     model: Model,
     *,
     targets: Literal["presence", "label"] | None = None,
     regularization: Annotated[list[Positive], Field(min_length=1)] = [0.01, 0.1, 1.0, 10.0],  # noqa: B006 (a default)
     max_iter: Annotated[int, Field(ge=1)] = 1000,
+    figures: bool = True,
     seed: int,
 ) -> Metrics:
     """Linear probe of MLCD (An et al., ECCV 2024, arXiv 2407.17331, table 7): logistic regression by L-BFGS on frozen
@@ -55,9 +54,9 @@ def multilabel_probe(
         with the highest map on a held-out quarter is refitted on all.
     max_iter: L-BFGS iterations at most.
 
-    A class that the fitted rows show never or always, or that `test` never shows, is left out of `map`. `map_teacher`
-    needs a representation of one unit per sample; the cosines and the figures need what `nearest_centroids` and
-    `cluster_discrimination` leave behind, and are absent otherwise.
+    A class that the fitted rows show never or always, or that `test` never shows, is left out of `map`. The
+    cosines and the figures need what `nearest_centroids` and `cluster_discrimination` leave behind, and are absent
+    otherwise.
 
     Raises ValueError: no such truth; an embedding that is not one row per sample; no class left to judge.
     """
@@ -79,19 +78,17 @@ def multilabel_probe(
     if len(known) == 0:
         raise ValueError("dataset: no class has examples and counter-examples where the probe is fitted and in test")
     values = {"map": float(precision_C[known].mean()), "accuracy": accuracy}
-    if "embedding" in representation.arrays and len(representation.tables["units"]) == len(dataset.samples):
-        values["map_teacher"] = float(np.nanmean(judge("representation", representation.arrays["embedding"])[0]))
-    figures = {}
+    drawn = {}
     for metric, sign in (("mean_cos_pos", "positive"), ("mean_cos_neg", "negative")):
         cosine = model.arrays.get(f"cosine_{sign}_after", np.empty(0))
         if len(cosine):
             values[metric] = float(np.mean(cosine, dtype=np.float64))
-    if "mean_cos_pos" in values:
-        figures["cosines"] = _cosine_figure(model)
-    if {"nearest", "similarity"} <= set(pseudo_labels.arrays) and "images" in dataset.arrays:
-        figures["positive_clusters"] = _cluster_figure(dataset, pseudo_labels, targets)
+    if "mean_cos_pos" in values and figures:
+        drawn["cosines"] = _cosine_figure(model)
+    if figures and {"nearest", "similarity"} <= set(pseudo_labels.arrays) and "images" in dataset.arrays:
+        drawn["positive_clusters"] = _cluster_figure(dataset, pseudo_labels, targets)
     curves = curve_table("average precision of class", known, precision_C[known])
-    return Metrics(tables={"curves": curves}, meta={"values": values}, figures=figures)
+    return Metrics(tables={"curves": curves}, meta={"values": values}, figures=drawn)
 
 
 def probe_scores(

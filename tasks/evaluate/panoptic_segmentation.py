@@ -79,6 +79,7 @@ def panoptic_segmentation(
     fit_on: Literal["train", "test"] = "train",
     votes: Votes = Votes(),  # noqa: B008  (frozen)
     examples: Annotated[int, Field(ge=1)] = 6,
+    figures: bool = True,
 ) -> Metrics:
     """Universal segmentation scored after clusters were mapped to classes (U2Seg: arXiv 2312.17243, section 4).
 
@@ -136,7 +137,9 @@ def panoptic_segmentation(
         values["mask_recall"], values["mask_precision"] = mask_quality(
             clusters.arrays["masks"], owner, dataset.arrays["instance"], train
         )
-    figures = panoptic_figures(dataset, clusters, pseudo_labels, model, truth, mapped, class_nHW, examples)
+    drawn = {}
+    if figures:
+        drawn = panoptic_figures(dataset, clusters, pseudo_labels, model, truth, mapped, class_nHW, examples)
     meta = {
         "values": {name: float(value) for name, value in values.items()},
         "mapping": mapping,
@@ -145,7 +148,7 @@ def panoptic_segmentation(
         "stuff_cluster_classes": mapped.stuff_classes.tolist(),
     }
     tables = {"curves": pd.concat(curves, ignore_index=True)} if curves else {}
-    return Metrics(tables, meta=meta, figures=figures)
+    return Metrics(tables, meta=meta, figures=drawn)
 
 
 def _fit(

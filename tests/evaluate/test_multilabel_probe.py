@@ -8,12 +8,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 
-from tasks.artifacts import Dataset, Model, PseudoLabels, Representation
+from tasks.artifacts import Dataset, Model, PseudoLabels
 from tasks.evaluate.multilabel_probe import METRICS, multilabel_probe, probe_scores
 
 N, D, C = 240, 6, 4
 SPLITS = ["train"] * 80 + ["probe"] * 80 + ["test"] * 80
-NOTHING = Representation(meta={"step": "none"}), PseudoLabels(meta={"step": "none"})
+NOTHING = PseudoLabels(meta={"step": "none"})
 
 
 def setting(kind: str, splits: list[str] = SPLITS, seed: int = 0) -> tuple[Dataset, np.ndarray]:
@@ -37,7 +37,7 @@ def model(x: np.ndarray, **arrays: np.ndarray) -> Model:
 @pytest.mark.parametrize("kind", ["presence", "label"])
 def test_equals_scikit_learn_on_the_same_split(kind):
     data, x = setting(kind)
-    result = multilabel_probe(data, *NOTHING, model(x), regularization=[0.5], seed=0)
+    result = multilabel_probe(data, NOTHING, model(x), regularization=[0.5], seed=0)
     result.check()
     scaler = StandardScaler().fit(x[80:160].astype(np.float64))
     fit, test = (scaler.transform(x[r].astype(np.float64)) for r in (slice(80, 160), slice(160, 240)))
@@ -70,17 +70,17 @@ def test_separable_features_score_one_and_random_ones_chance(kind):
     else:
         perfect = data.arrays["presence"].astype(float)
         chance = perfect[160:].mean()
-    best = multilabel_probe(data, *NOTHING, model(perfect), regularization=[10.0], seed=0).values
+    best = multilabel_probe(data, NOTHING, model(perfect), regularization=[10.0], seed=0).values
     assert best["map"] == pytest.approx(1)
     assert best["accuracy"] == pytest.approx(1)
     noise = np.random.default_rng(5).standard_normal(x.shape)
-    assert multilabel_probe(data, *NOTHING, model(noise), seed=0).values["map"] == pytest.approx(chance, abs=0.12)
+    assert multilabel_probe(data, NOTHING, model(noise), seed=0).values["map"] == pytest.approx(chance, abs=0.12)
 
 
 def test_readers_without_a_probe_split_fit_on_train():
     splits = ["train"] * 160 + ["test"] * 80
     data, x = setting("label", splits)
-    result = multilabel_probe(data, *NOTHING, model(x), regularization=[1.0], seed=0)
+    result = multilabel_probe(data, NOTHING, model(x), regularization=[1.0], seed=0)
     y = data.samples["label"].to_numpy(dtype=int)
     expected = probe_scores(x[:160], y[:160], x[160:], y[160:], 1.0, 1000)
     assert result.values["accuracy"] == pytest.approx(expected[1])
@@ -91,7 +91,7 @@ def test_test_labels_are_used_for_judging_only():
     data, x = setting("presence")
     flipped = Dataset(data.tables, {**data.arrays, "presence": data.arrays["presence"].copy()}, meta=data.meta)
     flipped.arrays["presence"][160:] ^= 1
-    right, wrong = (multilabel_probe(d, *NOTHING, model(x), seed=0).values["accuracy"] for d in (data, flipped))
+    right, wrong = (multilabel_probe(d, NOTHING, model(x), seed=0).values["accuracy"] for d in (data, flipped))
     assert right + wrong == pytest.approx(1)
 
 
@@ -107,7 +107,7 @@ def test_the_held_out_quarter_chooses_the_penalty():
         ]
         choices.append(candidates[int(np.argmax(scores))])
         chosen, alone = (
-            multilabel_probe(data, *NOTHING, model(noisy), regularization=r, seed=seed).values["map"]
+            multilabel_probe(data, NOTHING, model(noisy), regularization=r, seed=seed).values["map"]
             for r in (candidates, [choices[-1]])
         )
         assert chosen == alone
@@ -119,15 +119,15 @@ def test_classes_without_examples_are_left_out():
     data.arrays["presence"][80:160, 0] = 0  # never where the probe is fitted
     data.arrays["presence"][80:160, 1] = 1  # always there
     data.arrays["presence"][160:, 2] = 0  # never in test
-    result = multilabel_probe(data, *NOTHING, model(x), seed=0)
+    result = multilabel_probe(data, NOTHING, model(x), seed=0)
     assert result.tables["curves"]["x"].tolist() == [3]
     assert result.values["map"] == result.tables["curves"]["y"].iloc[0]
     data.arrays["presence"][:] = 0
     with pytest.raises(ValueError, match="no class has examples and counter-examples"):
-        multilabel_probe(data, *NOTHING, model(x), seed=0)
+        multilabel_probe(data, NOTHING, model(x), seed=0)
 
 
-def full_inputs(data: Dataset, x: np.ndarray, l: int) -> tuple[Representation, PseudoLabels, Model]:  # noqa: E741
+def full_inputs(data: Dataset, x: np.ndarray, l: int) -> tuple[PseudoLabels, Model]:  # noqa: E741
     rng = np.random.default_rng(1)
     unit = np.arange(N)
     units = pd.DataFrame({"unit": unit, "sample": unit})
@@ -142,17 +142,16 @@ def full_inputs(data: Dataset, x: np.ndarray, l: int) -> tuple[Representation, P
         for s in ("positive", "negative")
         for w in ("before", "after")
     }
-    return Representation({"units": units}, {"embedding": x}), labels, model(x, **cosines)
+    return labels, model(x, **cosines)
 
 
 @pytest.mark.parametrize(("kind", "l"), [("presence", 1), ("label", 12)])
 def test_all_metrics_and_figures_of_mlcd(kind, l):  # noqa: E741
     data, x = setting(kind)
-    representation, labels, trained = full_inputs(data, x, l)
-    result = multilabel_probe(data, representation, labels, trained, seed=0)
+    labels, trained = full_inputs(data, x, l)
+    result = multilabel_probe(data, labels, trained, seed=0)
     result.check()
     assert set(result.values) == set(METRICS)
-    assert result.values["map_teacher"] == result.values["map"]  # the same features here
     assert result.values["mean_cos_pos"] == pytest.approx(trained.arrays["cosine_positive_after"].mean(), abs=1e-6)
     assert result.values["mean_cos_neg"] == pytest.approx(trained.arrays["cosine_negative_after"].mean(), abs=1e-6)
     assert all(type(v) is float for v in result.values.values())
@@ -160,9 +159,12 @@ def test_all_metrics_and_figures_of_mlcd(kind, l):  # noqa: E741
     for data_of_png in result.figures.values():
         picture = np.asarray(Image.open(io.BytesIO(data_of_png)).convert("L"))
         assert picture.std() > 10
-    again = multilabel_probe(data, representation, labels, trained, seed=0)
+    again = multilabel_probe(data, labels, trained, seed=0)
     assert again.figures == result.figures
     assert again.values == result.values
+    plain = multilabel_probe(data, labels, trained, figures=False, seed=0)
+    assert plain.figures == {}
+    assert plain.values == result.values
 
 
 def test_colour_images_are_drawn():
@@ -176,14 +178,14 @@ def test_colour_images_are_drawn():
 def test_bad_input_is_named():
     data, x = setting("label")
     with pytest.raises(ValueError, match="targets: the data set has no array 'presence'"):
-        multilabel_probe(data, *NOTHING, model(x), targets="presence", seed=0)
+        multilabel_probe(data, NOTHING, model(x), targets="presence", seed=0)
     with pytest.raises(ValueError, match="model: 239 embeddings for 240 samples"):
-        multilabel_probe(data, *NOTHING, model(x[:-1]), seed=0)
+        multilabel_probe(data, NOTHING, model(x[:-1]), seed=0)
     with pytest.raises(ValueError, match="no sample has split 'test'"):
-        multilabel_probe(setting("label", ["train"] * N)[0], *NOTHING, model(x), seed=0)
+        multilabel_probe(setting("label", ["train"] * N)[0], NOTHING, model(x), seed=0)
     presence, _ = setting("presence")
     with pytest.raises(ValueError, match="column 'label' is needed and absent"):
-        multilabel_probe(presence, *NOTHING, model(x), targets="label", seed=0)
+        multilabel_probe(presence, NOTHING, model(x), targets="label", seed=0)
     presence.arrays["presence"] = presence.arrays["presence"] + 1
     with pytest.raises(ValueError, match="'presence' must be"):
-        multilabel_probe(presence, *NOTHING, model(x), seed=0)
+        multilabel_probe(presence, NOTHING, model(x), seed=0)
