@@ -25,10 +25,12 @@ def outputs(lock: dict[str, Any]) -> dict[str, list]:
     return {stage: [(out["path"], out["md5"]) for out in entry["outs"]] for stage, entry in lock.items()}
 
 
-def runner(workspace, stage: str = "self_train") -> list:
-    """The live processes `python -m tasks <stage> toy` that are no workers of another."""
-    found = [p for p in workspace.processes() if p.cmdline()[1:5] == ["-m", "tasks", stage, "toy"]]
-    return [p for p in found if p.ppid() not in [q.pid for q in found]]
+def runner(workspace) -> list:
+    """The process of the stage that runs now: forked from the driver's fork server, with workers of its own."""
+    found = {p.pid: p for p in workspace.processes()}
+    served = {pid for pid, p in found.items() if any("forkserver" in word for word in p.cmdline())}
+    server = {pid for pid in served if found[pid].ppid() not in served}
+    return [found[pid] for pid in served if found[pid].ppid() in server and found[pid].children()]
 
 
 def slowly(seconds: float) -> Callable[[dict], object]:

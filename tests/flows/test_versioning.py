@@ -117,6 +117,41 @@ def test_experiment(committed, tmp_path) -> None:
 # ---- reading what DVC and the runner say ----------------------------------------------------------------------
 
 
+def test_dvc_hands_its_commands_to_warm_processes(ran_workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one private name of DVC that we use: if it moves, stages would start cold and this fails."""
+    called: list[list[str]] = []
+
+    def run_stage(arguments: list[str], on_line: Callable[[str], None], environment: dict[str, str]) -> int:
+        called.append(arguments)
+        on_line("error: self_train@toy: no")
+        return 2
+
+    monkeypatch.chdir(ran_workspace.folder)
+    monkeypatch.setattr(versioning.warm, "run_stage", run_stage)
+    before = ran_workspace.contents("artifacts", "results", "dvc.lock")
+    versioning.reproduce("self_train@toy")  # fresh: nothing to call
+    assert called == []
+    ran_workspace.edit("params.yaml", "flip: 0.4", "flip: 0.2")
+    with pytest.raises(versioning.StageFailed, match=r"^self_train@toy: no$") as caught:
+        versioning.reproduce("self_train@toy")
+    assert called == [["self_train", "toy"]]
+    assert (caught.value.bad_input, caught.value.transient) == (True, False)
+    assert ran_workspace.contents("artifacts", "results", "dvc.lock") == before
+
+
+@pytest.mark.parametrize(("code", "transient", "bad_input"), [(1, False, False), (2, False, True), (-9, True, False)])
+def test_what_an_exit_code_means(
+    ran_workspace, monkeypatch: pytest.MonkeyPatch, code: int, transient: bool, bad_input: bool
+) -> None:
+    monkeypatch.chdir(ran_workspace.folder)
+    monkeypatch.setattr(versioning.warm, "run_stage", lambda *arguments: code)
+    ran_workspace.edit("params.yaml", "flip: 0.4", "flip: 0.2")
+    with pytest.raises(versioning.StageFailed) as caught:
+        versioning.reproduce("self_train@toy")
+    assert (caught.value.bad_input, caught.value.transient) == (bad_input, transient)
+    assert str(caught.value)
+
+
 def test_failure_survives_the_way_between_processes() -> None:
     from multiprocessing.reduction import ForkingPickler
 
