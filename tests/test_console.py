@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -70,9 +71,11 @@ def fail_with_bars() -> None:
         raise RuntimeError("failed")
 
 
-def test_bars_end_with_the_stage_even_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bars_end_with_the_stage_even_when_it_fails(
+    monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., float]
+) -> None:
     before = threading.active_count()
     pretend_terminal(monkeypatch)
     with pytest.raises(RuntimeError, match="failed"):
         fail_with_bars()
-    assert threading.active_count() == before
+    wait_until(lambda: threading.active_count() == before, 5, "the thread of the bars ends")
