@@ -70,7 +70,7 @@ def execute(
     )
     for stage, message in outcome.errors.items():
         if outcome.states[stage] == "failed":
-            for line in message.split("; "):
+            for line in message.splitlines():
                 err.print("[red]error:[/] " + line.replace("[", r"\["))
     if outcome.failed:
         err.print("the other methods are up to date; mend the above and run the same command again")

@@ -38,7 +38,7 @@ class StageFailed(Exception):
     transient: bool
 
     def __str__(self) -> str:
-        return "; ".join(self.messages) or f"{self.stage} failed"
+        return "\n".join(self.messages) or f"{self.stage} failed"
 
     def __reduce__(self) -> tuple:
         return StageFailed, (self.stage, self.messages, self.bad_input, self.transient)
