@@ -56,7 +56,8 @@ def rows(method: str) -> list[Row]:
     for name, claim in result["claims"].items():
         metric, beats = name.split(" > ")
         arms = result["arms"]
-        row = Row(method, metric, beats, plus_minus(arms[MAIN][metric]), plus_minus(arms[beats][metric]),
+        main, baseline = (plus_minus(arms[arm][metric]) if metric in arms[arm] else "" for arm in (MAIN, beats))
+        row = Row(method, metric, beats, main, baseline,
                   difference(claim), claim["wins"], claim["verdict"])  # fmt: skip
         table.append(row)
     return table
@@ -69,7 +70,9 @@ def plus_minus(value: Interval) -> str:
 
 
 def difference(claim: dict[str, Any]) -> str:
-    """`+0.046 [+0.031, +0.061]`: paired difference, positive when the claim is right."""
+    """`+0.046 [+0.031, +0.061]`: paired difference, positive when the claim is right; empty if unmeasured."""
+    if claim["difference"] is None:
+        return ""
     interval = "" if claim["low"] is None else f" [{claim['low']:+.3f}, {claim['high']:+.3f}]"
     return f"{claim['difference']:+.3f}{interval}"
 

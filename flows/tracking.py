@@ -135,17 +135,14 @@ def _log_summary(client: Any, run_id: str, entry: Path, facts: dict[str, Any], r
     from mlflow.entities import Metric, Param
 
     params = [Param(key, str(facts[key])) for key in ("data", "checkpoint", "seeds")]
-    metrics = []
+    now, metrics = int(time.time() * 1000), []
     for name, claim in result["claims"].items():
         key = _metric_name(name.replace(" > ", ".over."))
-        metrics.append(Metric(f"{key}.difference", claim["difference"], int(time.time() * 1000), 0))
-        if claim["low"] is not None:
-            metrics += [
-                Metric(f"{key}.low", claim["low"], int(time.time() * 1000), 0),
-                Metric(f"{key}.high", claim["high"], int(time.time() * 1000), 0),
-            ]
+        for part in ("difference", "low", "high"):
+            if claim[part] is not None:
+                metrics.append(Metric(f"{key}.{part}", claim[part], now, 0))
         params.append(Param(f"claim.{key}", f"{claim['verdict']} at {CONFIDENCE:.0%}, {claim['wins']} wins"))
-    metrics += [Metric(_metric_name(metric), mean, int(time.time() * 1000), 0) for metric, mean in result[MAIN].items()]
+    metrics += [Metric(_metric_name(metric), mean, now, 0) for metric, mean in result[MAIN].items()]
     client.log_batch(run_id, metrics=metrics, params=params)
     for suffix in ("json", "csv"):
         client.log_artifact(run_id, str(entry / f"{facts['method']}.{suffix}"))

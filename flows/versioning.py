@@ -196,7 +196,10 @@ def _restore(stage: str, small: dict[Path, bytes]) -> None:
 def _failure(stage: str, tail: list[str], code: int | None, error: Exception, locked: bool) -> StageFailed:
     messages = [line.removeprefix("error: ") for line in tail if line.startswith("error: ")]
     if not messages:
-        messages = [line for line in tail if line.strip()][-3:] or [f"{stage}: {error}"]
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        messages = [line for line in tail if line.strip()][-3:] + [f"{stage}: {cause}"]
     # Negative: ended by a signal, as the kernel does when memory runs out.
     killed = code is not None and code < 0
     return StageFailed(stage, messages, bad_input=code == 2, transient=killed or locked)

@@ -49,6 +49,9 @@ def claim_name(claim: Claim) -> str:
     return f"{claim.metric} > {claim.beats}"
 
 
+UNMEASURED = {"difference": None, "low": None, "high": None, "wins": "0/0", "verdict": "unmeasured"}
+
+
 def judge(claim: Claim, values: dict[str, dict[int, float]]) -> dict[str, Any]:
     """Verdict on a claim. `values[arm][seed]` is the metric.
 

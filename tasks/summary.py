@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.artifacts import Metrics
-from tasks.claims import claim_name, judge, t_interval
+from tasks.claims import UNMEASURED, claim_name, judge, t_interval
 from tasks.declaration import MAIN, Method, Sweep, parameter_at
 from tasks.figures import COLOURS, png, subplots
 
@@ -55,13 +55,10 @@ def summarise(method: Method, profile: str, metrics: AllMetrics) -> tuple[dict[s
     }
     claims = {}
     for claim in method.claims:
-        per_arm = {arm: by_metric.get(claim.metric) for arm, by_metric in values.items()}
-        if per_arm[MAIN] is None or per_arm[claim.beats] is None:
-            raise ValueError(
-                f"params.yaml: methods.{method.name}.claims: metric '{claim.metric}' does not exist on data set "
-                f"'{method.data}'; claim one of: {', '.join(sorted(values[MAIN]))}"
-            )
-        claims[claim_name(claim)] = judge(claim, {a: v for a, v in per_arm.items() if v is not None})
+        per_arm = {arm: by_metric[claim.metric] for arm, by_metric in values.items() if claim.metric in by_metric}
+        # A data set may lack the truth that a metric needs (no instances, say): that is no fault of the claim.
+        measured = {MAIN, claim.beats} <= set(per_arm)
+        claims[claim_name(claim)] = judge(claim, per_arm) if measured else UNMEASURED
     means = {metric: t_interval(list(by_seed.values())).mean for metric, by_seed in values[MAIN].items()}
     result = {"profile": profile, "data": method.data, "seeds": method.seeds, "claims": claims, MAIN: means}
     return result, Metrics(meta={"values": {}}, figures=figures(method, metrics))
