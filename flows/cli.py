@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+INTERRUPTED = 130
 VERDICT_STYLE = {"holds": "green", "leans": "yellow", "fails": "red"}
 
 Methods = Annotated[list[str] | None, typer.Argument(help="Methods as named in params.yaml.", show_default=False)]
@@ -40,9 +41,10 @@ def main() -> None:
         for line in str(error).splitlines():
             err.print(f"[red]error:[/] {_plain(line)}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("interrupted; run the same command again to go on")
-        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:  # typer has made this of the KeyboardInterrupt
+            err.print("interrupted; run the same command again to go on")
+        raise
 
 
 def _print_version(asked: bool) -> None:

@@ -16,6 +16,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from flows import results, tracking, versioning, warm
+from flows.server import start_temporary_server
 from tasks.declaration import Declaration, load_declaration
 from tasks.record import read_run
 
@@ -128,6 +129,7 @@ def run_pipeline(declaration: Declaration, methods: list[str] | None, listener: 
         return Outcome(states=dict.fromkeys(stages, "fresh"))
     _listener = listener
     try:
+        start_temporary_server()
         return pipeline(methods)
     finally:
         _listener = None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 
 from tasks.declaration import Declaration
-from tasks.jobs import ENVIRONMENT
+from tasks.jobs import ENVIRONMENT, die_with_parent
 from tasks.steps import NONE
 
 GRACE_SECONDS = 5.0
@@ -61,6 +62,9 @@ def _stage(arguments: list[str], output: Connection, environment: dict[str, str]
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
     os.environ.update(environment)
+    # A stage that outlived a killed driver would write where the next run writes. The thread only waits for the
+    # driver, so the workers may still be forked.
+    threading.Thread(target=die_with_parent, daemon=True).start()
     from tasks.__main__ import main
 
     sys.exit(main(arguments))

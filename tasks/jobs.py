@@ -143,7 +143,7 @@ def _kill(pid: int) -> None:
 
 
 def _start_worker(reports: Any, devices: Any) -> None:
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
     global _reports
@@ -153,7 +153,8 @@ def _start_worker(reports: Any, devices: Any) -> None:
 _reports: Any = None
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """End this process when the one that started it has ended, however that came about."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
