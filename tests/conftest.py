@@ -113,6 +113,7 @@ class Workspace:
             return subprocess.Popen(
                 command, cwd=self.folder, env={**self.environment, **environment}, stdout=stream,
                 stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                preexec_fn=hear_ctrl_c,
             )  # fmt: skip
 
     def output(self) -> str:
@@ -193,16 +194,22 @@ json.dump(results, sys.stdout)
 """
 
 
+def hear_ctrl_c() -> None:
+    """A shell's background job ignores SIGINT, and so would all that the tests start from there."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def workspace_environment(folder: Path, prefect_home: Path) -> dict[str, str]:
     """Environment of commands in a workspace: its own code, nothing from the user's home or from other tests."""
     kept = {
-        k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PREFECT_", "UNLABELED_", "DVC_", "GIT_"))
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("MLFLOW_", "PREFECT_", "UNLABELED_", "DVC_", "GIT_", "PYTHONDONT"))
     }
     return {
         **kept,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(folder),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PREFECT_HOME": str(prefect_home),
         "DVC_SITE_CACHE_DIR": str(folder.parent / f"{folder.name}-dvc-site"),
         "DVC_NO_ANALYTICS": "1",
@@ -258,6 +265,18 @@ def first_run(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> t
     result = workspace.unlabeled("run", "--all")
     assert result.returncode == 0, result.stdout + result.stderr
     return workspace, result.stdout + result.stderr
+
+
+@pytest.fixture
+def cloned_workspace(first_run: tuple[Workspace, str], tmp_path: Path) -> Iterator[Workspace]:
+    """A clean clone of the toy workspace, without its artifacts and cache."""
+    source = first_run[0]
+    assert source.run("git", "clone", "-q", str(source.folder), str(tmp_path / "clone")).returncode == 0
+    workspace = Workspace(
+        tmp_path / "clone", workspace_environment(tmp_path / "clone", Path(source.environment["PREFECT_HOME"]))
+    )
+    yield workspace
+    end_all(workspace)
 
 
 @pytest.fixture

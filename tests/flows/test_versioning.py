@@ -34,6 +34,13 @@ def test_stages_are_those_of_dvc_yaml(committed, toy_steps: Callable, toy_params
     assert versioning.stages_of(declaration, ["toy"]) == [s for s in STAGES if not s.endswith("@none")]
 
 
+def test_compiled_modules_are_no_dependency(committed) -> None:
+    """Python writes them where it likes; dvc.lock must not depend on that."""
+    assert list((committed.folder / "tasks").rglob("*.pyc"))
+    (committed.folder / "tasks" / "__pycache__" / "more.cpython-311.pyc").write_bytes(b"x")
+    assert committed.dvc("status").stdout.strip() == "Data and pipelines are up to date."
+
+
 def test_upstream_is_that_of_dvc_yaml(committed, toy_steps: Callable, toy_params: dict) -> None:
     """Every dependency of a stage in dvc.lock is the output of a stage that `upstream_of` names."""
     declaration, lock = validate(toy_params), committed.lock()
