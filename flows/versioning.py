@@ -120,7 +120,7 @@ def reproduce(stage: str, on_line: Callable[[str], None] = lambda line: None, fo
 
     try:
         with _commands_run_by(run), Repo() as repo:
-            repo.reproduce(targets=[stage], single_item=True, force=force)
+            repo.reproduce(targets=[stage], single_item=True, force=force)  # pyright: ignore[reportCallIssue]
     except DvcException as error:
         _restore(stage, small)
         raise _failure(stage, list(tail), codes[-1] if codes else None, error, isinstance(error, LockError)) from error
@@ -199,7 +199,7 @@ def _failure(stage: str, tail: list[str], code: int | None, error: Exception, lo
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        messages = [line for line in tail if line.strip()][-3:] + [f"{stage}: {cause}"]
+        messages = [*[line for line in tail if line.strip()][-3:], f"{stage}: {cause}"]
     # Negative: ended by a signal, as the kernel does when memory runs out.
     killed = code is not None and code < 0
     return StageFailed(stage, messages, bad_input=code == 2, transient=killed or locked)

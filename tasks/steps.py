@@ -100,7 +100,14 @@ def find_step(stage: str, name: str) -> Step:
     if name == NONE:
         kind = STAGES[stage]
         return Step(
-            stage, NONE, lambda: kind(meta={"step": NONE}), (), create_model("none", __base__=_Parameters), False, False, {}
+            stage,
+            NONE,
+            lambda: kind(meta={"step": NONE}),
+            (),
+            create_model("none", __base__=_Parameters),
+            False,
+            False,
+            {},
         )
     module = importlib.import_module(f"tasks.{stage}.{name}")
     function = getattr(module, name, None)
