@@ -43,7 +43,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture
-def toy_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
+def toy_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], None]]:
     """Makes the steps of tests/toy known to this process; `add(stage, name, source)` makes one more."""
     from tasks import steps
 
@@ -66,7 +66,7 @@ def toy_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
 
     monkeypatch.setattr(steps, "step_names", with_toys)
     steps.find_step.cache_clear()
-    yield add  # type: ignore[misc]
+    yield add
     steps.find_step.cache_clear()
     for module in added:
         sys.modules.pop(module, None)
@@ -88,11 +88,11 @@ class Workspace:
     folder: Path
     environment: dict[str, str]
 
-    def run(self, *command: str, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; nothing that it starts may outlive it."""
         return subprocess.run(
             command, cwd=self.folder, env={**self.environment, **environment}, capture_output=True, text=True,
-            timeout=timeout, check=False,
+            timeout=600, check=False,
         )  # fmt: skip
 
     def unlabeled(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -74,7 +74,7 @@ def test_second_run_is_fresh_and_needs_no_server(ran_workspace) -> None:
 def test_dvc_repro_on_one_core_elsewhere_gives_the_same_lock(first_run, cloned_workspace) -> None:
     """Other driver, other folder, one core instead of all: dvc.lock is the same to the byte, and the flow has nothing to do."""
     core = str(min(os.sched_getaffinity(0)))
-    result = cloned_workspace.run("taskset", "-c", core, "dvc", "repro", timeout=600)
+    result = cloned_workspace.run("taskset", "-c", core, "dvc", "repro")
     assert result.returncode == 0, result.stdout + result.stderr
     assert cloned_workspace.read("dvc.lock") == first_run[0].read("dvc.lock")
     assert cloned_workspace.contents("artifacts", "results") == first_run[0].contents("artifacts", "results")
@@ -90,7 +90,7 @@ def test_dvc_repro_on_one_core_elsewhere_gives_the_same_lock(first_run, cloned_w
 @pytest.mark.slow
 def test_one_core_and_all_cores_under_the_flow(first_run, cloned_workspace) -> None:
     core = str(min(os.sched_getaffinity(0)))
-    result = cloned_workspace.run("taskset", "-c", core, "unlabeled", "run", "toy", timeout=600)
+    result = cloned_workspace.run("taskset", "-c", core, "unlabeled", "run", "toy")
     assert result.returncode == 0, result.stderr
     own, other = cloned_workspace.lock(), first_run[0].lock()
     assert set(other) - set(own) == {"prepare@none", "checkpoint@none"}  # named by no method

@@ -109,7 +109,7 @@ def test_metrics_diff_shows_the_change(committed) -> None:
 def test_experiment(committed, tmp_path) -> None:
     workspace = committed.copy(tmp_path / "workspace")
     before = workspace.lock()
-    result = workspace.run("dvc", "exp", "run", "-S", "methods.toy.cluster.k=3", timeout=600)
+    result = workspace.run("dvc", "exp", "run", "-S", "methods.toy.cluster.k=3")
     assert result.returncode == 0, result.stdout + result.stderr
     assert YAML(typ="safe").load(workspace.read("params.yaml"))["methods"]["toy"]["cluster"]["k"] == 3
     after = workspace.lock()
@@ -160,8 +160,8 @@ def test_what_an_exit_code_means(
 
 
 def test_failure_survives_the_way_between_processes() -> None:
-    from multiprocessing.reduction import ForkingPickler
-
-    failure = versioning.StageFailed("x", ["a"], True, False)
-    again = ForkingPickler.loads(ForkingPickler.dumps(failure))
-    assert (again.stage, again.messages, again.bad_input, again.transient) == ("x", ["a"], True, False)
+    failure = versioning.StageFailed("x", ["a", "b; c"], True, False)
+    make, arguments = failure.__reduce__()
+    again = make(*arguments)
+    assert (again.stage, again.messages, again.bad_input, again.transient) == ("x", ["a", "b; c"], True, False)
+    assert str(again) == "a\nb; c"
