@@ -97,7 +97,9 @@ def _experiment(client: Any, method: str) -> str:
     if experiment is not None:
         return experiment.experiment_id
     location = None if os.environ.get("MLFLOW_TRACKING_URI") else (ARTIFACTS / method).resolve().as_uri()
-    return client.create_experiment(method, artifact_location=location)
+    # Without this tag the web page shows language-model traces first, and no runs.
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    return client.create_experiment(method, artifact_location=location, tags=tags)
 
 
 def _log_entry(client: Any, entry: Path, facts: dict[str, Any], result: dict[str, Any]) -> None:
