@@ -193,7 +193,7 @@ def test_summary_belongs_to_evaluate_alone(toy: Toy, changed: Callable[[], set[s
 @pytest.mark.parametrize(
     "path",
     ["tasks/schemas.py", "tasks/progress.py", "tasks/console.py", "tasks/record.py", "tasks/fingerprint.py", "tasks/predict.py",
-     "tasks/__main__.py", "tasks/validation.py", "flows/tracking.py", "flows/report.py"],
+     "tasks/__main__.py", "flows/tracking.py", "flows/report.py"],
 )  # fmt: skip
 def test_what_cannot_change_a_result_makes_nothing_stale(toy: Toy, changed: Callable[[], set[str]], path: str) -> None:
     toy.append(path, "\nMORE = 1\n")
