@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tasks import run
 from tasks.artifacts import Dataset, Metrics, Model, PseudoLabels, digest
-from tasks.declaration import Declaration, read_yaml, validate
+from tasks.declaration import Declaration, validate
 from tasks.jobs import Job, Progress
 from tasks.run import check_metrics, execute, method_jobs, run_stage, share_equal_jobs, with_training_curves
 from tasks.steps import METHOD_STAGES
@@ -244,35 +243,6 @@ def test_evaluate_is_given_the_truth(declared, toy_steps: Add, tmp_path: Path) -
     run_stage(declared(), "prepare", "blobs", quiet)
     execute(Job("evaluate", "spy", {}, {"dataset": Path("artifacts/data/blobs")}, None, (tmp_path / "out",), "spy"))
     assert Metrics.load(tmp_path / "out").values == {"ones": 40.0}
-
-
-def project_methods() -> list[str]:
-    path = REPOSITORY / "params.yaml"
-    return list(read_yaml(path)["methods"]) if path.is_file() else []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", project_methods())
-def test_no_method_of_the_project_sees_the_truth(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In profile smoke with one seed: permute the truth of its data set, and nothing before `evaluate` changes."""
-    content = {**read_yaml(REPOSITORY / "params.yaml"), "profile": "smoke"}
-    content["seeds"] = content["seeds"][:1]
-    declaration = validate(content, only=[method])
-    monkeypatch.chdir(tmp_path)
-    for name in declaration.datasets:
-        run_stage(declaration, "prepare", name, quiet)
-    entry = declaration.methods[method]
-
-    def artifacts() -> dict[str, Any]:
-        run_stage(declaration, "checkpoint", entry.checkpoint, quiet)
-        run_until(declaration, EARLY[-1], method)
-        return contents(Path("artifacts/checkpoint")) | contents(Path("artifacts") / method)
-
-    before = artifacts()
-    for name in declaration.datasets:
-        if declaration.datasets[name].step != "none":
-            permute_truth(name)
-    assert artifacts() == before
 
 
 # ---- metrics --------------------------------------------------------------------------------------------------
