@@ -333,7 +333,7 @@ def test_damaged_input_is_named(declared) -> None:
 
 
 def test_absent_input_is_named(declared) -> None:
-    with pytest.raises(ValueError, match="artifacts/[a-z/]+: no artifact here; run the stage that makes it"):
+    with pytest.raises(ValueError, match=r"artifacts/[a-z/]+: no artifact here; run the stage that makes it"):
         run_stage(declared(), "pretrain", "toy", quiet)
 
 
