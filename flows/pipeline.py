@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,11 +81,15 @@ def pipeline(methods: list[str] | None = None) -> Outcome:
     names = list(declaration.methods)
     stages = versioning.stages_of(declaration, names, everything=methods is None)
     versioning.refresh_fingerprint(declaration)
-    outcome = Outcome()
-    for stage in stages:
-        _advance(stage, versioning.upstream_of(declaration, stage), outcome)
-        if stage.startswith("evaluate@"):
-            tracking.sync(warn=get_run_logger().warning)
+    outcome, stale = Outcome(), set(versioning.changes(stages))
+    warn, logged = get_run_logger().warning, []
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow") as log:  # beside the next stages
+        for stage in stages:
+            _advance(stage, versioning.upstream_of(declaration, stage), stale, outcome)
+            if stage.startswith("evaluate@"):
+                logged.append(log.submit(tracking.sync, warn=warn))
+    for entry in logged:
+        entry.result()  # trouble with MLflow is a warning; an error here is one of ours
     create_markdown_artifact(results.markdown_table(names), key="verdicts", description="Claims of this run's methods")
     return outcome
 
@@ -94,12 +99,14 @@ def flow_title() -> str:
     return ", ".join(flow_run.parameters.get("methods") or ["all methods"])
 
 
-def _advance(stage: str, upstream: set[str], outcome: Outcome) -> None:
+def _advance(stage: str, upstream: set[str], stale: set[str], outcome: Outcome) -> None:
+    """Run `stage` if it was `stale` at the start, or has become so because a stage `upstream` changed its output."""
     if upstream & set(outcome.errors):
         outcome.states[stage] = "skipped"
         outcome.errors[stage] = "an earlier stage failed"
         return
-    if not versioning.changes([stage]):
+    moved = any(outcome.states.get(s) in ("ran", "restored") for s in upstream)
+    if stage not in stale and not (moved and versioning.changes([stage])):
         outcome.states[stage] = "fresh"
         return
     started = time.monotonic()
