@@ -100,6 +100,9 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change params.yaml first.")
     ] = None,
     profile: Annotated[str | None, typer.Option(help="small, smoke or full: shorthand for --set profile=...")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Stages side by side; default: cores.")
+    ] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what is stale.")] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -114,7 +117,7 @@ def run(
         raise typer.BadParameter("name methods, or give --all", param_hint="METHODS")
     _enter()
     values = list(assignments or ()) + ([f"profile={profile}"] if profile else [])
-    raise typer.Exit(execute(list(methods) if methods else None, values, dry, verbose, out, err))
+    raise typer.Exit(execute(list(methods) if methods else None, values, jobs, dry, verbose, out, err))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import nullcontext
 
@@ -32,7 +33,13 @@ PREFECT = {
 
 
 def execute(
-    methods: list[str] | None, assignments: list[str], dry: bool, verbose: bool, out: Console, err: Console
+    methods: list[str] | None,
+    assignments: list[str],
+    jobs: int | None,
+    dry: bool,
+    verbose: bool,
+    out: Console,
+    err: Console,
 ) -> int:
     """Validate, edit params.yaml, run the flow, print what came of it. Returns the exit code."""
     for name, value in PREFECT.items():
@@ -54,7 +61,7 @@ def execute(
         started = time.monotonic()
         watch = _Watch(err, quiet=verbose)
         with watch:
-            outcome = run_pipeline(declaration, methods, watch.line)
+            outcome = run_pipeline(declaration, methods, watch.line, jobs)
             logged = tracking.sync(warn=lambda text: err.print(f"[yellow]warning:[/] {text}"))
     names = list(declaration.methods)
     counts = {
@@ -105,10 +112,12 @@ def _where_to_look(methods: list[str], out: Console) -> None:
 
 
 class _Watch:
-    """Shows the line of the running stage, and one line for each finished one."""
+    """Shows the last line of every running stage, and one line for each finished one."""
 
     def __init__(self, err: Console, quiet: bool):
         self.err, self.quiet = err, quiet
+        self.running: dict[str, str] = {}
+        self.lock = threading.Lock()  # lines come from the threads that wait for the stages
         self.status = err.status("reading the graph ...") if err.is_terminal and not quiet else nullcontext()
 
     def __enter__(self) -> _Watch:
@@ -119,14 +128,14 @@ class _Watch:
         self.status.__exit__(None, None, None)
 
     def line(self, stage: str, text: str) -> None:
-        if self.quiet and not text.startswith("state: "):
-            return
-        if text.startswith("state: "):
-            state, seconds = text.removeprefix("state: ").split()
-            self.err.print(f"  {MARK.get(state, state):<20} {stage}  [dim]{seconds} s[/]")
-        elif not text.startswith("error: "):
-            shown = text.replace("[", r"\[")
-            if self.err.is_terminal:
-                self.status.update(shown)  # type: ignore[union-attr]
-            else:
-                self.err.print(shown)
+        with self.lock:
+            if text.startswith("state: "):
+                self.running.pop(stage, None)
+                state, seconds = text.removeprefix("state: ").split()
+                self.err.print(f"  {MARK.get(state, state):<20} {stage}  [dim]{seconds} s[/]")
+            elif not self.quiet and not text.startswith("error: "):
+                self.running[stage] = text.replace("[", r"\[")
+                if not self.err.is_terminal:
+                    self.err.print(self.running[stage])
+            if self.err.is_terminal and not self.quiet:
+                self.status.update("\n  ".join(self.running.values()) or "...")  # type: ignore[union-attr]

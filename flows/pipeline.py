@@ -1,11 +1,11 @@
-"""The Prefect flow: stages in order, one task run each; one method's failure does not stop the others.
-
-The seam to a faster driver is `versioning.reproduce`: everything here would stay.
+"""The Prefect flow: stages side by side as their inputs become ready, one task run each; one method's failure does
+not stop the others.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +14,15 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
 from flows import results, tracking, versioning, warm
 from flows.server import start_temporary_server
+from tasks import cores
 from tasks.declaration import Declaration, load_declaration
-from tasks.record import read_run
+from tasks.record import STATE
 
 OnLine = Callable[[str, str], None]
 
@@ -50,10 +53,11 @@ def worth_retrying(task: Any, task_run: Any, state: Any) -> bool:
     retry_delay_seconds=[2, 10],
     retry_condition_fn=worth_retrying,
     persist_result=False,
+    cache_policy=NO_CACHE,
 )
-def run_stage(stage: str) -> str:
-    """Run or restore one stage through DVC. Returns `ran` or `restored`."""
-    logger, started = get_run_logger(), time.time()
+def run_stage(stage: str, graph: versioning.Graph) -> str:
+    """Bring one stage up to date. Returns `ran`, `restored` or `fresh`."""
+    logger = get_run_logger()
 
     def on_line(line: str) -> None:
         # What the runner says about this stage; DVC's own remarks are of no use here.
@@ -62,32 +66,41 @@ def run_stage(stage: str) -> str:
             if _listener is not None:
                 _listener(stage, line)
 
-    versioning.reproduce(stage, on_line)
-    if stage == versioning.FINGERPRINT:
-        return "ran"
-    record = read_run(*stage.split("@"))
-    return "ran" if record is not None and record["started"] >= started - 1 else "restored"
+    return graph.reproduce(stage, on_line)
 
 
 _listener: OnLine | None = None
 
 
 @flow(name="unlabeled", flow_run_name=lambda: flow_title(), persist_result=False)
-def pipeline(methods: list[str] | None = None) -> Outcome:
-    """Bring the stages of `methods` (default: everything declared) up to date and log what is new to MLflow."""
+def pipeline(methods: list[str] | None = None, jobs: int | None = None) -> Outcome:
+    """Bring the stages of `methods` (default: everything declared) up to date and log what is new to MLflow.
+
+    `jobs`: stages side by side (default: one per core). Their steps share the cores whatever it is.
+    """
     os.environ["UNLABELED_FLOW_RUN"] = str(flow_run.id or "")
     declaration = load_declaration(only=methods)
+    cores.share(STATE / "cores")
     warm.preload(declaration)
     names = list(declaration.methods)
     stages = versioning.stages_of(declaration, names, everything=methods is None)
     versioning.refresh_fingerprint(declaration)
-    outcome, stale = Outcome(), set(versioning.changes(stages))
-    warn, logged = get_run_logger().warning, []
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow") as log:  # beside the next stages
-        for stage in stages:
-            _advance(stage, versioning.upstream_of(declaration, stage), stale, outcome)
+    upstream = {stage: versioning.upstream_of(declaration, stage) for stage in stages}
+    warn = get_run_logger().warning
+    # MLflow is written to beside the next stages, by one thread.
+    with versioning.Graph() as graph, ThreadPoolExecutor(1, thread_name_prefix="mlflow") as log:
+        logged = []
+
+        def finished(stage: str) -> None:
             if stage.startswith("evaluate@"):
                 logged.append(log.submit(tracking.sync, warn=warn))
+
+        schedule = Schedule(graph, upstream, finished)
+        try:
+            outcome = schedule.run(jobs or cores.count())
+        except BaseException:
+            warm.stop()
+            raise
     for entry in logged:
         entry.result()  # trouble with MLflow is a warning; an error here is one of ours
     create_markdown_artifact(results.markdown_table(names), key="verdicts", description="Claims of this run's methods")
@@ -99,31 +112,76 @@ def flow_title() -> str:
     return ", ".join(flow_run.parameters.get("methods") or ["all methods"])
 
 
-def _advance(stage: str, upstream: set[str], stale: set[str], outcome: Outcome) -> None:
-    """Run `stage` if it was `stale` at the start, or has become so because a stage `upstream` changed its output."""
-    if upstream & set(outcome.errors):
-        outcome.states[stage] = "skipped"
-        outcome.errors[stage] = "an earlier stage failed"
-        return
-    moved = any(outcome.states.get(s) in ("ran", "restored") for s in upstream)
-    if stage not in stale and not (moved and versioning.changes([stage])):
-        outcome.states[stage] = "fresh"
-        return
-    started = time.monotonic()
-    state = run_stage(stage, return_state=True)
-    outcome.seconds[stage] = time.monotonic() - started
-    if state.is_completed():
-        outcome.states[stage] = state.result()
-    else:
-        error = state.result(raise_on_failure=False)
-        outcome.states[stage] = "failed"
-        outcome.errors[stage] = str(error)
-        outcome.bad_input |= isinstance(error, versioning.StageFailed) and error.bad_input
-    if _listener is not None:
-        _listener(stage, f"state: {outcome.states[stage]} {outcome.seconds[stage]:.1f}")
+class Schedule:
+    """Starts every stage as soon as all stages upstream of it are settled.
+
+    `upstream` names, for every stage in an order that respects it, all stages that it depends on, directly or not.
+    """
+
+    def __init__(self, graph: versioning.Graph, upstream: dict[str, set[str]], finished: Callable[[str], None]):
+        self._graph, self._upstream, self._finished = graph, upstream, finished
+        self._waiting = list(upstream)
+        self._stale = set(graph.changes(self._waiting))
+        self._running: dict[str, tuple[PrefectFuture[str], float]] = {}
+        self._done: queue.Queue[str] = queue.Queue()
+        self._outcome = Outcome()
+
+    def run(self, jobs: int) -> Outcome:
+        """Run all, at most `jobs` stages at a time; returns when every stage is settled."""
+        while self._waiting or self._running:
+            self._start(jobs)
+            if self._running:
+                self._settle(self._done.get())
+        return self._outcome
+
+    def _start(self, jobs: int) -> None:
+        """Start or settle what can be, first stages first, until nothing more can be."""
+        states = self._outcome.states
+        progressed = True
+        while progressed:
+            progressed = False
+            for stage in list(self._waiting):
+                upstream = self._upstream[stage]
+                if not all(s in states for s in upstream if s in self._upstream):
+                    continue
+                if upstream & set(self._outcome.errors):
+                    states[stage] = "skipped"
+                    self._outcome.errors[stage] = "an earlier stage failed"
+                elif not self._may_be_stale(stage):
+                    states[stage] = "fresh"
+                elif len(self._running) < jobs:
+                    future = run_stage.submit(stage, self._graph)
+                    self._running[stage] = future, time.monotonic()
+                    future.add_done_callback(lambda _, stage=stage: self._done.put(stage))
+                else:
+                    continue
+                self._waiting.remove(stage)
+                progressed = True
+
+    def _may_be_stale(self, stage: str) -> bool:
+        moved = any(self._outcome.states.get(s) in ("ran", "restored") for s in self._upstream[stage])
+        return stage in self._stale or moved
+
+    def _settle(self, stage: str) -> None:
+        future, started = self._running.pop(stage)
+        future.wait()
+        outcome, state = self._outcome, future.state
+        outcome.seconds[stage] = time.monotonic() - started
+        result: Any = state.result(raise_on_failure=False)
+        if state.is_completed():
+            outcome.states[stage] = result
+        else:
+            outcome.states[stage] = "failed"
+            outcome.errors[stage] = str(result)
+            outcome.bad_input |= isinstance(result, versioning.StageFailed) and result.bad_input
+        if _listener is not None and outcome.states[stage] != "fresh":
+            _listener(stage, f"state: {outcome.states[stage]} {outcome.seconds[stage]:.1f}")
+        self._finished(stage)
 
 
-def run_pipeline(declaration: Declaration, methods: list[str] | None, listener: OnLine | None = None) -> Outcome:
+def run_pipeline(
+    declaration: Declaration, methods: list[str] | None, listener: OnLine | None = None, jobs: int | None = None
+) -> Outcome:
     """Run the flow, or, when nothing is stale, return at once without starting Prefect."""
     global _listener
     stages = versioning.stages_of(declaration, list(declaration.methods), everything=methods is None)
@@ -137,6 +195,6 @@ def run_pipeline(declaration: Declaration, methods: list[str] | None, listener: 
     _listener = listener
     try:
         start_temporary_server()
-        return pipeline(methods)
+        return pipeline(methods, jobs)
     finally:
         _listener = None

@@ -1,7 +1,7 @@
-"""All that we ask of DVC: which stages are stale and why, run one, restore one. Nothing else imports dvc.
+"""All that we ask of DVC: which stages are stale and why, run one, restore one, record it. Nothing else imports dvc.
 
-DVC's Python interface is used as `dvc repro --single-item` uses it; the one thing replaced is how a stage's
-command is started (`flows.warm`).
+Two names of DVC that are not public are used, `dvc.stage.run.cmd_run` and `dvc.stage.serialize.to_lockfile`:
+tests/flows/test_versioning.py fails if DVC moves or changes them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from flows import warm
+from flows.lockfile import LockFile
 from tasks.declaration import Declaration
 from tasks.fingerprint import changed_behind_links
 from tasks.steps import METHOD_STAGES
@@ -90,73 +92,130 @@ def changes(stages: list[str]) -> dict[str, list[str]]:
 def refresh_fingerprint(declaration: Declaration) -> None:
     """Bring code.yaml up to date, also where data lie behind symbolic links, which DVC does not follow."""
     if changes([FINGERPRINT]) or changed_behind_links(declaration):
-        reproduce(FINGERPRINT, force=True)
+        with Graph() as graph:
+            graph.reproduce(FINGERPRINT, force=True)
 
 
-def reproduce(stage: str, on_line: Callable[[str], None] = lambda line: None, force: bool = False) -> None:
-    """`dvc repro --single-item` of one stage, with its command in a warm process; output lines go to `on_line`.
+class Graph:
+    """DVC's stages of this workspace, read once, to be brought up to date side by side.
 
-    DVC itself decides, restores from its run cache, saves the outputs and writes dvc.lock. `force` runs the
-    stage although DVC sees no change. Raises `StageFailed`; a failed stage gets its former outputs back, as
-    dvc.lock still describes them.
+    DVC itself decides on each stage, restores it from its run cache, saves its outputs; its objects are not made
+    for threads, so they are used one thread at a time, and given up while a command runs. dvc.lock is written by
+    `flows.lockfile`, which does not read it anew for every stage.
     """
-    from dvc.exceptions import DvcException
-    from dvc.lock import LockError
-    from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # Prefect would show its hints about git
-    small = {path: path.read_bytes() for path in _uncached_outputs(stage) if path.is_file()}
-    tail: deque[str] = deque(maxlen=40)
-    codes: list[int] = []
+    def __init__(self) -> None:
+        import dvc.repo.reproduce as dvc_reproduce
+        from dvc.repo import Repo
 
-    def run(arguments: list[str]) -> int:
-        def tell(line: str) -> None:
-            tail.append(line)
-            on_line(line)
+        logging.getLogger("dvc").setLevel(logging.WARNING)  # Prefect would show its hints about git
+        self._repo = Repo()
+        lock: Any = self._repo.lock
+        lock._wait = True  # another DVC command takes seconds; what has been computed must be recorded
+        graph = dvc_reproduce.get_active_graph(self._repo.index.graph)
+        order = dvc_reproduce.plan_repro(graph, dvc_reproduce.collect_stages(self._repo, ["dvc.yaml"]))
+        self._stages = {stage.addressing: stage for stage in order}
+        self._lock_file = LockFile(LOCK, list(self._stages))
+        self._turn = threading.Lock()
+        self._commands: dict[str, Callable[[list[str]], int]] = {}
 
-        flow_run = {"UNLABELED_FLOW_RUN": os.environ.get("UNLABELED_FLOW_RUN", "")}
-        codes.append(warm.run_stage(arguments, tell, flow_run))
-        return codes[-1]
+    def __enter__(self) -> Graph:
+        import dvc.stage.run as dvc_run
 
-    try:
-        with _commands_run_by(run), Repo() as repo:
-            repo.reproduce(targets=[stage], single_item=True, force=force)  # pyright: ignore[reportCallIssue]
-    except DvcException as error:
-        _restore(stage, small)
-        raise _failure(stage, list(tail), codes[-1] if codes else None, error, isinstance(error, LockError)) from error
-    except BaseException:
-        _restore(stage, small)
-        raise
+        self._cmd_run: Any = dvc_run.cmd_run
+        dvc_run.cmd_run = self._run_command
+        return self
 
+    def __exit__(self, *error: object) -> None:
+        import dvc.stage.run as dvc_run
 
-@contextmanager
-def _commands_run_by(run: Callable[[list[str]], int]) -> Iterator[None]:
-    """Let DVC call `run` where it would start `python -m tasks ...` in a shell.
+        dvc_run.cmd_run = self._cmd_run
+        self._repo.close()
 
-    `dvc.stage.run.cmd_run` is not a public name: tests/flows/test_versioning.py fails if DVC moves it.
-    """
-    import dvc.stage.run as dvc_run
-    from dvc.stage.exceptions import StageCmdFailedError
+    def changes(self, stages: list[str]) -> dict[str, list[str]]:
+        """As the function `changes`, on the stages as read and recorded so far."""
+        with self._at_work():
+            status = {name: self._stages[name].status() for name in stages}
+        return {name: list(_explain(found[name])) for name, found in status.items() if name in found}
 
-    def cmd_run(stage: Any, dry: bool = False, run_env: dict[str, str] | None = None) -> None:
+    def reproduce(self, name: str, on_line: Callable[[str], None] = lambda line: None, force: bool = False) -> str:
+        """What `dvc repro --single-item` does for one stage: `fresh`, `restored` or `ran`.
+
+        Its command runs in a warm process and its output lines go to `on_line`. `force` runs the stage although DVC
+        sees no change. Raises `StageFailed`; a failed stage gets its former outputs back, as dvc.lock still
+        describes them.
+        """
+        from dvc.exceptions import DvcException
+        from dvc.stage.serialize import to_lockfile
+
+        stage: Any = self._stages[name]
+        small = {path: path.read_bytes() for path in _uncached_outputs(name) if path.is_file()}
+        tail: deque[str] = deque(maxlen=40)
+        codes: list[int] = []
+
+        def run(arguments: list[str]) -> int:
+            def tell(line: str) -> None:
+                tail.append(line)
+                on_line(line)
+
+            flow_run = {"UNLABELED_FLOW_RUN": os.environ.get("UNLABELED_FLOW_RUN", "")}
+            codes.append(warm.run_stage(arguments, tell, flow_run))
+            return codes[-1]
+
+        self._commands[name] = run
+        try:
+            with self._at_work():
+                if stage.reproduce(force=force) is None:
+                    return "fresh"
+                self._lock_file.record(to_lockfile(stage))
+        except DvcException as error:
+            self._restore(name, small)
+            raise _failure(name, list(tail), codes[-1] if codes else None, error) from error
+        except BaseException:
+            self._restore(name, small)
+            raise
+        finally:
+            del self._commands[name]
+        return "ran" if codes else "restored"
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._turn, self._repo.lock:
+            yield
+
+    def _run_command(self, stage: Any, dry: bool = False, run_env: dict[str, str] | None = None) -> None:
+        """Takes the place of DVC's `cmd_run`, which starts `python -m tasks ...` in a shell; DVC's lock is open."""
+        from dvc.stage.exceptions import StageCmdFailedError
+
         words = shlex.split(stage.cmd)
-        if dry or words[:3] != COMMAND:
-            return original(stage, dry=dry, run_env=run_env)
-        code = run(words[3:])
+        if dry or words[:3] != COMMAND or stage.addressing not in self._commands:
+            return self._cmd_run(stage, dry=dry, run_env=run_env)
+        self._turn.release()
+        try:
+            code = self._commands[stage.addressing](words[3:])
+        finally:
+            self._turn.acquire()
         if code:
             raise StageCmdFailedError(stage.cmd, code)
 
-    original: Any = dvc_run.cmd_run
-    dvc_run.cmd_run = cmd_run
-    try:
-        yield
-    finally:
-        dvc_run.cmd_run = original
+    def _restore(self, name: str, small: dict[Path, bytes]) -> None:
+        from dvc.exceptions import DvcException
+
+        for path, content in small.items():
+            if not path.exists():
+                path.write_bytes(content)
+        try:
+            from dvc.repo import Repo
+
+            with self._turn, Repo() as repo:
+                repo.checkout(targets=[name], force=True)
+        except DvcException:
+            return  # it has never run, or its outputs are not in the cache: there is nothing to give back
 
 
 def lock_hashes(path: Path = LOCK) -> dict[str, dict[str, str]]:
     """`{stage: {output path: hash}}` of dvc.lock."""
-    content = YAML(typ="safe", pure=True).load(path.read_text())
+    content = YAML(typ="safe").load(path.read_text())
     return {
         stage: {out["path"]: out["md5"] for out in entry.get("outs", [])} for stage, entry in content["stages"].items()
     }
@@ -179,21 +238,7 @@ def _uncached_outputs(stage: str) -> list[Path]:
     return [Path(f"results/{name}.json"), Path(f"results/{name}.csv")] if kind == "evaluate" else []
 
 
-def _restore(stage: str, small: dict[Path, bytes]) -> None:
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    for path, content in small.items():
-        if not path.exists():
-            path.write_bytes(content)
-    try:
-        with Repo() as repo:
-            repo.checkout(targets=[stage], force=True)
-    except DvcException:
-        return  # it has never run, or its outputs are not in the cache: there is nothing to give back
-
-
-def _failure(stage: str, tail: list[str], code: int | None, error: Exception, locked: bool) -> StageFailed:
+def _failure(stage: str, tail: list[str], code: int | None, error: Exception) -> StageFailed:
     messages = [line.removeprefix("error: ") for line in tail if line.startswith("error: ")]
     if not messages:
         cause: BaseException = error
@@ -202,4 +247,4 @@ def _failure(stage: str, tail: list[str], code: int | None, error: Exception, lo
         messages = [*[line for line in tail if line.strip()][-3:], f"{stage}: {cause}"]
     # Negative: ended by a signal, as the kernel does when memory runs out.
     killed = code is not None and code < 0
-    return StageFailed(stage, messages, bad_input=code == 2, transient=killed or locked)
+    return StageFailed(stage, messages, bad_input=code == 2, transient=killed and not warm.stopping())

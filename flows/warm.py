@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 from tasks.declaration import Declaration
 from tasks.jobs import ENVIRONMENT, die_with_parent
 from tasks.steps import NONE
 
 GRACE_SECONDS = 5.0
+
+_running: set[BaseProcess] = set()
+_stopping = threading.Event()
 
 
 def preload(declaration: Declaration) -> None:
@@ -32,6 +37,22 @@ def preload(declaration: Declaration) -> None:
     forkserver.ensure_running()
 
 
+def stopping() -> bool:
+    """Whether `stop` has been called: what ends now was ended on purpose."""
+    return _stopping.is_set()
+
+
+def stop() -> None:
+    """End all running stages, however many threads wait for them; no more are started."""
+    _stopping.set()
+    processes = list(_running)
+    for process in processes:
+        process.terminate()  # the stage ends its workers on SIGTERM; they end themselves if it cannot
+    for process in processes:
+        process.join(GRACE_SECONDS)
+        process.kill()
+
+
 def run_stage(arguments: list[str], on_line: Callable[[str], None], environment: dict[str, str]) -> int:
     """Run `python -m tasks ARGUMENTS` in a warm process; returns its exit code, negative if a signal ended it.
 
@@ -40,19 +61,23 @@ def run_stage(arguments: list[str], on_line: Callable[[str], None], environment:
     context = multiprocessing.get_context("forkserver")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_stage, args=(arguments, writer, environment))
+    if stopping():
+        return -signal.SIGTERM
     process.start()
     writer.close()
+    _running.add(process)
     try:
         with os.fdopen(os.dup(reader.fileno()), errors="replace") as lines:
             for line in lines:
                 on_line(line.rstrip("\n"))
         process.join()
     except BaseException:
-        process.terminate()  # the stage ends its workers on SIGTERM; they end themselves if it cannot
+        process.terminate()
         process.join(GRACE_SECONDS)
         process.kill()
         raise
     finally:
+        _running.discard(process)
         reader.close()
     return process.exitcode or 0
 

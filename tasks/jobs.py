@@ -20,6 +20,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from tasks import cores
+
 # One thread, and the instruction sets that every x86-64 processor since 2013 shares: libraries that choose
 # their code by processor would otherwise round differently on another machine.
 ENVIRONMENT = {
@@ -87,18 +89,20 @@ Listener = Callable[[str, Progress], None]
 
 def worker_count(jobs: list[Job]) -> int:
     """Cores this process may use (UNLABELED_JOBS lowers it); one job per GPU if a job asks for `device: cuda`."""
-    cores = len(os.sched_getaffinity(0))
-    asked = os.environ.get("UNLABELED_JOBS", str(cores))
-    if not asked.isdecimal() or int(asked) == 0:
-        raise ValueError(f"UNLABELED_JOBS must be a whole number of at least 1, got '{asked}'")
-    limit = min(int(asked), len(jobs))
+    limit = min(cores.count(), len(jobs))
     if uses_gpu(jobs):
-        import torch
-
-        limit = min(limit, torch.cuda.device_count())
+        limit = min(limit, len(_gpus()))
         if limit == 0:
             raise ValueError("device: cuda is asked for, but torch sees no GPU; set device: cpu")
     return max(1, limit)
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    visible = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
+    found = torch.cuda.device_count()  # not is_available: it may start CUDA, after which no worker can be forked
+    return (visible or [str(d) for d in range(found)]) if found else []
 
 
 def uses_gpu(jobs: list[Job]) -> bool:
@@ -110,13 +114,9 @@ def run_jobs(jobs: list[Job], work: Callable[[Job], None], listener: Listener) -
     """Run `work` on every job in its own process; the first error ends the others and is raised."""
     context = multiprocessing.get_context("fork")
     workers = worker_count(jobs)
-    reports, devices = context.Queue(), context.Queue()
-    visible = [d for d in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if d]
-    for device in (visible or range(workers)) if uses_gpu(jobs) else ():
-        devices.put(str(device))
-    pool = ProcessPoolExecutor(
-        workers, context, initializer=_start_worker, initargs=(reports, devices if uses_gpu(jobs) else None)
-    )
+    reports = context.Queue()
+    devices = _gpus() if uses_gpu(jobs) else []
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(reports, devices))
     try:
         # All workers are forked at the first submit; only then may a thread start here.
         futures: list[Future[Usage]] = [pool.submit(_run_one, work, job) for job in jobs]
@@ -142,10 +142,10 @@ def _kill(pid: int) -> None:
         return
 
 
-def _start_worker(reports: Any, devices: Any) -> None:
+def _start_worker(reports: Any, devices: list[str]) -> None:
     threading.Thread(target=die_with_parent, daemon=True).start()
-    if devices is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
+    if devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = cores.take_gpu(devices)
     global _reports
     _reports = reports
 
@@ -169,13 +169,15 @@ def _run_one(work: Callable[[Job], None], job: Job) -> Usage:
 
     progress.listen(tell)
     _pin_libraries(job)
-    started = time.perf_counter()
-    try:
-        work(job)
-    finally:
-        progress.listen(None)
+    with cores.hold():
+        started = time.perf_counter()
+        try:
+            work(job)
+        finally:
+            progress.listen(None)
+        seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Usage(job.label, time.perf_counter() - started, peak)
+    return Usage(job.label, seconds, peak)
 
 
 def _pin_libraries(job: Job) -> None:

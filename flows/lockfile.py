@@ -1,0 +1,84 @@
+"""dvc.lock, written as DVC writes it, without reading it anew for every stage.
+
+DVC parses and formats the whole file for each stage that it records, which makes a run quadratic in the number of
+stages. Here every stage's entry is formatted once, by DVC's own formatter, and the file is the entries in a row.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+HEAD = "schema: '2.0'\nstages:\n"
+_NAME = re.compile(r"^  (?=\S)(.+):\n", re.MULTILINE)
+
+
+class LockFile:
+    """Entries of `path`, in the order in which serial `dvc repro` would have written them.
+
+    DVC replaces a known stage's entry where it stands and appends a new one; `order` is the order in which it would
+    run the stages, so new entries are sorted by it, whichever was finished first.
+    """
+
+    def __init__(self, path: Path, order: list[str]):
+        self._path = path
+        self._rank = {name: rank for rank, name in enumerate(order)}
+        self._new: set[str] = set()
+        self._seen: tuple[int, int, int] | None = None
+        self._head, self._entries = HEAD, dict[str, str]()
+
+    def record(self, entry: dict) -> None:
+        """Put the entry `{name: {...}}` of a stage in its place and write the file; complete or not at all."""
+        from dvc.utils.serialize import dumps_yaml
+
+        self._refresh()
+        ((name, _),) = entry.items()
+        text = dumps_yaml({"stages": entry}).partition("\n")[2]
+        if name not in self._entries:
+            self._new.add(name)
+        self._entries[name] = text
+        if name in self._new:
+            self._sort()
+        self._write()
+
+    def _refresh(self) -> None:
+        """Read the file if another program has written it since."""
+        if self._seen is not None and self._stamp() == self._seen:
+            return
+        content = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+        self._head, self._entries = split(content)
+        self._new &= set(self._entries)
+
+    def _sort(self) -> None:
+        old = [name for name in self._entries if name not in self._new]
+        new = sorted(self._new, key=lambda name: self._rank.get(name, len(self._rank)))
+        self._entries = {name: self._entries[name] for name in [*old, *new]}
+
+    def _write(self) -> None:
+        partial = self._path.with_name(f".{self._path.name}.partial")
+        with open(partial, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(self._head + "".join(self._entries.values()))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, self._path)
+        self._seen = self._stamp()
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        if not self._path.exists():
+            return None
+        status = self._path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def split(content: str) -> tuple[str, dict[str, str]]:
+    """What stands before the first stage, and the text of every stage, of a file in DVC's own format."""
+    if not content.strip():
+        return HEAD, {}
+    head, found, body = content.partition("\nstages:\n")
+    if not found:
+        return HEAD, {}  # `stages: {}`, as DVC leaves it when the last stage is removed
+    starts = list(_NAME.finditer(body))
+    ends = [m.start() for m in starts[1:]] + [len(body)]
+    entries = {m.group(1).strip("'\""): body[m.start() : end] for m, end in zip(starts, ends, strict=True)}
+    return head + found, entries
