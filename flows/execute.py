@@ -12,8 +12,9 @@ from rich.table import Table
 
 from flows import tracking, versioning
 from flows.edit import set_values
+from flows.outcome import Outcome
 from flows.workspace import exclusive
-from tasks.declaration import DeclarationError, load_declaration
+from tasks.declaration import DeclarationError, load_declaration, read_yaml
 
 MARK = {
     "ran": "[green]ran[/]",
@@ -52,18 +53,15 @@ def execute(
     with exclusive():
         for line in set_values(assignments) if assignments else []:
             out.print(line, markup=False)
-        declaration = load_declaration(only=methods)
         if dry:
             print_status(methods, out)
             return 0
-        from flows.pipeline import run_pipeline
-
         started = time.monotonic()
         watch = _Watch(err, quiet=verbose)
         with watch:
-            outcome = run_pipeline(declaration, methods, watch.line, jobs)
+            outcome = _bring_up_to_date(methods, watch, jobs)
             logged = tracking.sync(warn=lambda text: err.print(f"[yellow]warning:[/] {text}"))
-    names = list(declaration.methods)
+    names = methods or list(read_yaml()["methods"])
     counts = {
         s: sum(state == s for state in outcome.states.values())
         for s in ("ran", "restored", "fresh", "failed", "skipped")
@@ -86,12 +84,23 @@ def execute(
     return 0
 
 
+def _bring_up_to_date(methods: list[str] | None, watch: _Watch, jobs: int | None) -> Outcome:
+    if (stages := versioning.nothing_to_do(methods)) is not None:
+        return Outcome(dict.fromkeys(stages, "fresh"))
+    declaration = load_declaration(only=methods)
+    from flows.pipeline import run_pipeline
+
+    return run_pipeline(declaration, methods, watch.line, jobs)
+
+
 def print_status(methods: list[str] | None, out: Console) -> None:
     """A table of stale stages with the reasons, after refreshing code.yaml."""
     declaration = load_declaration(only=methods)
-    versioning.refresh_fingerprint(declaration)
-    stages = versioning.stages_of(declaration, list(declaration.methods), everything=methods is None)
-    stale = versioning.changes(stages)
+    with versioning.Graph() as graph:
+        graph.refresh_fingerprint(declaration)
+        stages = graph.stages(methods) or []
+        stale = graph.changes(stages)
+        after = [s for s in stages if s not in stale and graph.upstream(s) & set(stale)]
     if not stale:
         out.print(f"all {len(stages)} stages are up to date")
         return
@@ -100,7 +109,6 @@ def print_status(methods: list[str] | None, out: Console) -> None:
         if stage in stale:
             table.add_row(stage, "\n".join(stale[stage]).replace("[", r"\["))
     out.print(table)
-    after = [s for s in stages if s not in stale and versioning.upstream_of(declaration, s) & set(stale)]
     if after:
         out.print(f"may follow if the above change their outputs: {', '.join(after)}")
 

@@ -9,7 +9,6 @@ import queue
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -19,26 +18,13 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 
 from flows import results, tracking, versioning, warm
+from flows.outcome import Outcome
 from flows.server import start_temporary_server
 from tasks import cores
 from tasks.declaration import Declaration, load_declaration
 from tasks.record import STATE
 
 OnLine = Callable[[str, str], None]
-
-
-@dataclass
-class Outcome:
-    """What became of every stage: ran, restored (from DVC's run cache), fresh, failed or skipped."""
-
-    states: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    bad_input: bool = False
-
-    @property
-    def failed(self) -> bool:
-        return bool(self.errors)
 
 
 def worth_retrying(task: Any, task_run: Any, state: Any) -> bool:
@@ -82,28 +68,25 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None) -> Outco
     declaration = load_declaration(only=methods)
     cores.share(STATE / "cores")
     warm.preload(declaration)
-    names = list(declaration.methods)
-    stages = versioning.stages_of(declaration, names, everything=methods is None)
-    versioning.refresh_fingerprint(declaration)
-    upstream = {stage: versioning.upstream_of(declaration, stage) for stage in stages}
-    warn = get_run_logger().warning
+    warn, logged = get_run_logger().warning, []
     # MLflow is written to beside the next stages, by one thread.
     with versioning.Graph() as graph, ThreadPoolExecutor(1, thread_name_prefix="mlflow") as log:
-        logged = []
 
         def finished(stage: str) -> None:
             if stage.startswith("evaluate@"):
                 logged.append(log.submit(tracking.sync, warn=warn))
 
-        schedule = Schedule(graph, upstream, finished)
+        graph.refresh_fingerprint(declaration)
         try:
-            outcome = schedule.run(jobs or cores.count())
+            outcome = Schedule(graph, graph.stages(methods) or [], finished).run(jobs or cores.count())
         except BaseException:
             warm.stop()
             raise
     for entry in logged:
         entry.result()  # trouble with MLflow is a warning; an error here is one of ours
-    create_markdown_artifact(results.markdown_table(names), key="verdicts", description="Claims of this run's methods")
+    create_markdown_artifact(
+        results.markdown_table(list(declaration.methods)), key="verdicts", description="Claims of this run's methods"
+    )
     return outcome
 
 
@@ -115,13 +98,13 @@ def flow_title() -> str:
 class Schedule:
     """Starts every stage as soon as all stages upstream of it are settled.
 
-    `upstream` names, for every stage in an order that respects it, all stages that it depends on, directly or not.
+    `finished` is called with every stage that has ended.
     """
 
-    def __init__(self, graph: versioning.Graph, upstream: dict[str, set[str]], finished: Callable[[str], None]):
-        self._graph, self._upstream, self._finished = graph, upstream, finished
-        self._waiting = list(upstream)
-        self._stale = set(graph.changes(self._waiting))
+    def __init__(self, graph: versioning.Graph, stages: list[str], finished: Callable[[str], None]):
+        self._graph, self._waiting, self._finished = graph, list(stages), finished
+        self._upstream = {stage: graph.upstream(stage) for stage in stages}
+        self._stale = set(graph.changes(stages))
         self._running: dict[str, tuple[PrefectFuture[str], float]] = {}
         self._done: queue.Queue[str] = queue.Queue()
         self._outcome = Outcome()
@@ -142,7 +125,7 @@ class Schedule:
             progressed = False
             for stage in list(self._waiting):
                 upstream = self._upstream[stage]
-                if not all(s in states for s in upstream if s in self._upstream):
+                if not upstream <= states.keys():
                     continue
                 if upstream & set(self._outcome.errors):
                     states[stage] = "skipped"
@@ -182,16 +165,17 @@ class Schedule:
 def run_pipeline(
     declaration: Declaration, methods: list[str] | None, listener: OnLine | None = None, jobs: int | None = None
 ) -> Outcome:
-    """Run the flow, or, when nothing is stale, return at once without starting Prefect."""
+    """Run the flow, or, when nothing is stale after all, return without starting Prefect."""
     global _listener
-    stages = versioning.stages_of(declaration, list(declaration.methods), everything=methods is None)
     warm.preload(declaration)
-    try:
-        versioning.refresh_fingerprint(declaration)
-    except versioning.StageFailed as error:
-        return Outcome({error.stage: "failed"}, errors={error.stage: str(error)}, bad_input=error.bad_input)
-    if not versioning.changes(stages):
-        return Outcome(states=dict.fromkeys(stages, "fresh"))
+    with versioning.Graph() as graph:
+        try:
+            graph.refresh_fingerprint(declaration)
+        except versioning.StageFailed as error:
+            return Outcome({error.stage: "failed"}, errors={error.stage: str(error)}, bad_input=error.bad_input)
+        stages = graph.stages(methods) or []
+        if not graph.changes(stages):
+            return Outcome(states=dict.fromkeys(stages, "fresh"))
     _listener = listener
     try:
         start_temporary_server()

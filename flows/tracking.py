@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.serving import save_pyfunc
 from tasks.artifacts import Metrics, digest
 from tasks.claims import CONFIDENCE
 from tasks.declaration import MAIN
@@ -198,6 +197,8 @@ def _log_model(client: Any, run_id: str, facts: dict[str, Any], seed: int) -> No
 
     Left out when a later run has replaced it in the workspace before this evaluation could be logged.
     """
+    from flows.serving import save_pyfunc  # imports torch and mlflow, which a run with nothing to do can spare
+
     folder = arm_folder(facts["method"], "self_train", MAIN, seed)
     if not folder.is_dir() or digest(folder) != facts["digests"]["model"]:
         return

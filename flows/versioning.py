@@ -21,9 +21,8 @@ from ruamel.yaml import YAML
 
 from flows import warm
 from flows.lockfile import LockFile
-from tasks.declaration import Declaration
+from tasks.declaration import Declaration, DeclarationError, read_yaml
 from tasks.fingerprint import changed_behind_links
-from tasks.steps import METHOD_STAGES
 
 FINGERPRINT = "fingerprint"
 LOCK = Path("dvc.lock")
@@ -46,54 +45,32 @@ class StageFailed(Exception):
         return StageFailed, (self.stage, self.messages, self.bad_input, self.transient)
 
 
-def stages_of(declaration: Declaration, methods: list[str], everything: bool = False) -> list[str]:
-    """Stages of `methods` in an order that respects their dependencies; `everything` adds unused inputs."""
-    chosen = [declaration.methods[name] for name in methods]
-    used = {m.checkpoint for m in chosen}
-    checkpoints = [n for n in declaration.checkpoints if everything or n in used]
-    used = {m.data for m in chosen} | {declaration.checkpoint_data[n] for n in checkpoints}
-    datasets = [n for n in declaration.datasets if everything or n in used]
-    return [
-        FINGERPRINT,
-        *(f"prepare@{n}" for n in datasets),
-        *(f"checkpoint@{n}" for n in checkpoints),
-        *(f"{stage}@{m.name}" for m in chosen for stage in METHOD_STAGES),
-    ]
+def nothing_to_do(methods: list[str] | None) -> list[str] | None:
+    """The stages of `methods` (None: all) if all are up to date, else None; in a second, without importing a step.
 
-
-def upstream_of(declaration: Declaration, stage: str) -> set[str]:
-    """All stages that `stage` depends on, directly or not."""
-    if stage == FINGERPRINT:
-        return set()
-    kind, name = stage.split("@")
-    before = {FINGERPRINT}
-    if kind == "checkpoint":
-        before.add(f"prepare@{declaration.checkpoint_data[name]}")
-    elif kind in METHOD_STAGES:
-        method = declaration.methods[name]
-        before |= {f"prepare@{method.data}", f"checkpoint@{method.checkpoint}"}
-        before |= upstream_of(declaration, f"checkpoint@{method.checkpoint}")
-        before |= {f"{earlier}@{name}" for earlier in METHOD_STAGES[: METHOD_STAGES.index(kind)]}
-    return before
-
-
-def changes(stages: list[str]) -> dict[str, list[str]]:
-    """What makes each stale stage stale, by DVC's own account: `{"cluster@sbcl": ["changed params.yaml: ..."]}`.
-
-    A stage missing from the answer is up to date now; it may still become stale through an upstream stage.
+    What is up to date has been validated when it ran. None also for unknown methods and for files that cannot be
+    read: whoever goes on from there says so better.
     """
-    from dvc.repo import Repo
+    from dvc.exceptions import DvcException
 
-    with Repo() as repo:
-        status: dict[str, Any] = repo.status(targets=stages)
-    return {stage.split(":")[-1]: list(_explain(entries)) for stage, entries in status.items()}
-
-
-def refresh_fingerprint(declaration: Declaration) -> None:
-    """Bring code.yaml up to date, also where data lie behind symbolic links, which DVC does not follow."""
-    if changes([FINGERPRINT]) or changed_behind_links(declaration):
+    paths = _data_paths()
+    if paths is None or any(path.resolve() != Path.cwd() / path for path in paths):
+        return None  # data behind a link, which DVC does not follow
+    try:
         with Graph() as graph:
-            graph.reproduce(FINGERPRINT, force=True)
+            stages = graph.stages(methods)
+            return None if stages is None or graph.changes(stages) else stages
+    except DvcException:
+        return None
+
+
+def _data_paths() -> list[Path] | None:
+    try:
+        datasets = read_yaml()["datasets"]
+        entries = [values for entry in datasets.values() for values in (entry, *entry.values())]
+        return [Path(str(v["path"])) for v in entries if isinstance(v, dict) and "path" in v] + [Path("data")]
+    except (DeclarationError, KeyError, TypeError, AttributeError):
+        return None
 
 
 class Graph:
@@ -112,8 +89,8 @@ class Graph:
         self._repo = Repo()
         lock: Any = self._repo.lock
         lock._wait = True  # another DVC command takes seconds; what has been computed must be recorded
-        graph = dvc_reproduce.get_active_graph(self._repo.index.graph)
-        order = dvc_reproduce.plan_repro(graph, dvc_reproduce.collect_stages(self._repo, ["dvc.yaml"]))
+        self._graph = dvc_reproduce.get_active_graph(self._repo.index.graph)
+        order = dvc_reproduce.plan_repro(self._graph, dvc_reproduce.collect_stages(self._repo, ["dvc.yaml"]))
         self._stages = {stage.addressing: stage for stage in order}
         self._lock_file = LockFile(LOCK, list(self._stages))
         self._turn = threading.Lock()
@@ -132,11 +109,35 @@ class Graph:
         dvc_run.cmd_run = self._cmd_run
         self._repo.close()
 
+    def stages(self, methods: list[str] | None) -> list[str] | None:
+        """All stages that `methods` need (None: all there are), each after those upstream of it; None if one is unknown."""
+        if methods is None:
+            return list(self._stages)
+        last = [f"evaluate@{method}" for method in methods]
+        if not set(last) <= set(self._stages):
+            return None
+        needed = set(last).union(*(self.upstream(stage) for stage in last))
+        return [stage for stage in self._stages if stage in needed]
+
+    def upstream(self, name: str) -> set[str]:
+        """All stages that `name` depends on, directly or not."""
+        import networkx
+
+        return {stage.addressing for stage in networkx.descendants(self._graph, self._stages[name])}
+
     def changes(self, stages: list[str]) -> dict[str, list[str]]:
-        """As the function `changes`, on the stages as read and recorded so far."""
+        """What makes each stale stage stale, by DVC's own account: `{"cluster@sbcl": ["dep params.yaml: ..."]}`.
+
+        A stage missing from the answer is up to date now; it may still become stale through an upstream stage.
+        """
         with self._at_work():
             status = {name: self._stages[name].status() for name in stages}
         return {name: list(_explain(found[name])) for name, found in status.items() if name in found}
+
+    def refresh_fingerprint(self, declaration: Declaration) -> None:
+        """Bring code.yaml up to date, also where data lie behind symbolic links, which DVC does not follow."""
+        if self.changes([FINGERPRINT]) or changed_behind_links(declaration):
+            self.reproduce(FINGERPRINT, force=True)
 
     def reproduce(self, name: str, on_line: Callable[[str], None] = lambda line: None, force: bool = False) -> str:
         """What `dvc repro --single-item` does for one stage: `fresh`, `restored` or `ran`.
