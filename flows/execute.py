@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from rich.console import Console
 from rich.table import Table
 
-from flows import tracking, versioning
+from flows import tracking, versioning, warm
 from flows.edit import set_values
 from flows.outcome import Outcome
 from flows.workspace import exclusive
@@ -87,6 +87,8 @@ def execute(
 def _bring_up_to_date(methods: list[str] | None, watch: _Watch, jobs: int | None) -> Outcome:
     if (stages := versioning.nothing_to_do(methods)) is not None:
         return Outcome(dict.fromkeys(stages, "fresh"))
+    with suppress(DeclarationError, AttributeError):  # the next line says it
+        warm.preload()
     declaration = load_declaration(only=methods)
     from flows.pipeline import run_pipeline
 

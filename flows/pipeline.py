@@ -65,9 +65,9 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None) -> Outco
     `jobs`: stages side by side (default: one per core). Their steps share the cores whatever it is.
     """
     os.environ["UNLABELED_FLOW_RUN"] = str(flow_run.id or "")
-    declaration = load_declaration(only=methods)
     cores.share(STATE / "cores")
-    warm.preload(declaration)
+    warm.preload()
+    declaration = load_declaration(only=methods)
     warn, logged = get_run_logger().warning, []
     # MLflow is written to beside the next stages, by one thread.
     with versioning.Graph() as graph, ThreadPoolExecutor(1, thread_name_prefix="mlflow") as log:
@@ -76,6 +76,7 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None) -> Outco
             if stage.startswith("evaluate@"):
                 logged.append(log.submit(tracking.sync, warn=warn))
 
+        log.submit(tracking.prepare)
         graph.refresh_fingerprint(declaration)
         try:
             outcome = Schedule(graph, graph.stages(methods) or [], finished).run(jobs or cores.count())
@@ -167,7 +168,6 @@ def run_pipeline(
 ) -> Outcome:
     """Run the flow, or, when nothing is stale after all, return without starting Prefect."""
     global _listener
-    warm.preload(declaration)
     with versioning.Graph() as graph:
         try:
             graph.refresh_fingerprint(declaration)

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,25 @@ def waiting() -> list[Path]:
     return sorted(p for p in OUTBOX.glob("*") if p.is_dir() and not p.name.startswith("."))
 
 
+def prepare() -> None:
+    """Create MLflow's store, some seconds on the first day, while the first stages run. Trouble is left to `sync`."""
+    with _one_writer(), suppress(Exception):
+        _quick_failure()
+        client().search_experiments(max_results=1)
+
+
+def _quick_failure() -> None:
+    """A dead server must not hold up the work: MLflow's own default is seven retries of two minutes."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", TIMEOUT_SECONDS)
+
+
 def sync(warn: Callable[[str], None]) -> int:
     """Log all waiting evaluations; returns how many. Trouble with MLflow is a warning, never an error."""
     entries = waiting()
     if not entries:
         return 0
-    # A dead server must not hold up the work: MLflow's own default is seven retries of two minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", TIMEOUT_SECONDS)
+    _quick_failure()
     logged = 0
     with _one_writer():
         try:

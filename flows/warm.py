@@ -11,14 +11,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Any
 
-from tasks.declaration import Declaration
+from tasks.declaration import read_yaml
 from tasks.jobs import ENVIRONMENT, die_with_parent
-from tasks.steps import NONE
+from tasks.steps import METHOD_STAGES, NONE
 
 GRACE_SECONDS = 5.0
 
@@ -26,15 +27,34 @@ _running: set[BaseProcess] = set()
 _stopping = threading.Event()
 
 
-def preload(declaration: Declaration) -> None:
-    """Start the server, in the background, with everything imported that the stages of `declaration` need."""
+def preload() -> None:
+    """Start the server, in the background, with everything imported that the steps named in params.yaml need.
+
+    It is called before the declaration has been validated, as that imports as much again: both go on side by side.
+    A step that does not exist is passed over here.
+    """
     os.environ.update(ENVIRONMENT)
-    calls = [*declaration.datasets.values(), *declaration.checkpoints.values()]
-    for method in declaration.methods.values():
-        calls += [call for arms in method.stages.values() for call in arms.values()]
-    steps = sorted({f"tasks.{call.stage}.{call.step}" for call in calls if call.step != NONE})
+    steps = sorted({f"tasks.{stage}.{step}" for stage, step in _steps_named() if step != NONE})
     forkserver.set_forkserver_preload(["tasks.__main__", "tasks.summary", "tasks.fingerprint", *steps])
     forkserver.ensure_running()
+
+
+def _steps_named() -> Iterator[tuple[str, str]]:
+    content = read_yaml()
+    for stage, section in (("prepare", "datasets"), ("checkpoint", "checkpoints")):
+        for entry in content.get(section, {}).values():
+            yield from ((stage, step) for step in _steps_in(entry))
+    for method in content.get("methods", {}).values():
+        for stage in METHOD_STAGES:
+            yield from ((stage, step) for step in _steps_in(method.get(stage)))
+
+
+def _steps_in(entry: Any) -> Iterator[str]:
+    """Values of the key `step` in `entry` and the profiles and arms below it."""
+    for key, value in entry.items() if isinstance(entry, dict) else ():
+        if key == "step" and isinstance(value, str):
+            yield value
+        yield from _steps_in(value)
 
 
 def stopping() -> bool:

@@ -28,7 +28,6 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "font.family": "DejaVu Sans",  # ships with matplotlib, so it is the same everywhere
     "figure.dpi": 110,
-    "savefig.bbox": "tight",
 }
 
 
