@@ -51,8 +51,10 @@ def execute(
     if dry and assignments:
         raise DeclarationError(["--dry changes nothing, so it cannot go with --set or --profile"])
     with exclusive():
-        for line in set_values(assignments) if assignments else []:
-            out.print(line, markup=False)
+        if assignments:
+            _warm_up()
+            for line in set_values(assignments):
+                out.print(line, markup=False)
         if dry:
             print_status(methods, out)
             return 0
@@ -87,12 +89,16 @@ def execute(
 def _bring_up_to_date(methods: list[str] | None, watch: _Watch, jobs: int | None) -> Outcome:
     if (stages := versioning.nothing_to_do(methods)) is not None:
         return Outcome(dict.fromkeys(stages, "fresh"))
-    with suppress(DeclarationError, AttributeError):  # the next line says it
-        warm.preload()
+    _warm_up()
     declaration = load_declaration(only=methods)
     from flows.pipeline import run_pipeline
 
     return run_pipeline(declaration, methods, watch.line, jobs)
+
+
+def _warm_up() -> None:
+    with suppress(DeclarationError, AttributeError):  # validation, which follows, says it
+        warm.preload()
 
 
 def print_status(methods: list[str] | None, out: Console) -> None:

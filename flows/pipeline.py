@@ -166,19 +166,20 @@ class Schedule:
 def run_pipeline(
     declaration: Declaration, methods: list[str] | None, listener: OnLine | None = None, jobs: int | None = None
 ) -> Outcome:
-    """Run the flow, or, when nothing is stale after all, return without starting Prefect."""
+    """Run the flow; its server starts while code.yaml is brought up to date."""
     global _listener
-    with versioning.Graph() as graph:
+    with versioning.Graph() as graph, ThreadPoolExecutor(1, thread_name_prefix="prefect server") as starting:
+        started = starting.submit(start_temporary_server)
         try:
             graph.refresh_fingerprint(declaration)
         except versioning.StageFailed as error:
             return Outcome({error.stage: "failed"}, errors={error.stage: str(error)}, bad_input=error.bad_input)
+        started.result()
         stages = graph.stages(methods) or []
         if not graph.changes(stages):
             return Outcome(states=dict.fromkeys(stages, "fresh"))
     _listener = listener
     try:
-        start_temporary_server()
         return pipeline(methods, jobs)
     finally:
         _listener = None
