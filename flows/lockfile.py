@@ -78,7 +78,7 @@ def split(content: str) -> tuple[str, dict[str, str]]:
     head, found, body = content.partition("\nstages:\n")
     if not found:
         return HEAD, {}  # `stages: {}`, as DVC leaves it when the last stage is removed
-    starts = list(_NAME.finditer(body))
-    ends = [m.start() for m in starts[1:]] + [len(body)]
-    entries = {m.group(1).strip("'\""): body[m.start() : end] for m, end in zip(starts, ends, strict=True)}
+    names = list(_NAME.finditer(body))
+    bounds = [*(m.start() for m in names), len(body)]
+    entries = {m.group(1).strip("'\""): body[m.start() : end] for m, end in zip(names, bounds[1:], strict=True)}
     return head + found, entries

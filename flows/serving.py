@@ -6,6 +6,7 @@ what the method's network computes (see `tasks.predict`).
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 
 from tasks.artifacts import Model
 from tasks.predict import can_predict, predict
+
+# What a saved model imports.
+LIBRARIES = ("mlflow", "numpy", "pandas", "pandera", "pyarrow", "pydantic", "safetensors", "torch", "transformers")
 
 
 class Predictor:
@@ -37,5 +41,12 @@ def save_pyfunc(folder: Path, target: Path) -> bool:
 
     if not can_predict(Model.load(folder)):
         return False
-    pyfunc.save_model(str(target), loader_module="flows.serving", data_path=str(folder), code_paths=["flows", "tasks"])
+    pyfunc.save_model(
+        str(target),
+        loader_module="flows.serving",
+        data_path=str(folder),
+        code_paths=["flows", "tasks"],
+        # Else MLflow imports the model in another process to find out: five seconds.
+        pip_requirements=[f"{library}=={version(library)}" for library in LIBRARIES],
+    )
     return True

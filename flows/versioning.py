@@ -54,6 +54,8 @@ def nothing_to_do(methods: list[str] | None) -> list[str] | None:
     from dvc.exceptions import DvcException
 
     paths = _data_paths()
+    if not Path(".dvc/tmp").exists():
+        return None  # DVC has never run here, and should bad input follow, it will have left no trace
     if paths is None or any(path.resolve() != Path.cwd() / path for path in paths):
         return None  # data behind a link, which DVC does not follow
     try:

@@ -10,7 +10,6 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import versioning
-from tasks.declaration import validate
 from tasks.steps import METHOD_STAGES
 
 STAGES = ["fingerprint", "prepare@none", "prepare@blobs", "checkpoint@none", "checkpoint@scale"] + [
@@ -27,11 +26,17 @@ def committed(first_run, tmp_path_factory):
     return workspace
 
 
-def test_stages_are_those_of_dvc_yaml(committed, toy_steps: Callable, toy_params: dict) -> None:
+def test_stages_are_those_of_dvc_yaml(committed, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = committed.dvc("stage", "list", "--name-only").stdout.split()
-    declaration = validate(toy_params)
-    assert sorted(versioning.stages_of(declaration, ["toy"], everything=True)) == sorted(listed) == sorted(STAGES)
-    assert versioning.stages_of(declaration, ["toy"]) == [s for s in STAGES if not s.endswith("@none")]
+    monkeypatch.chdir(committed.folder)
+    with versioning.Graph() as graph:
+        everything, toy = graph.stages(None), graph.stages(["toy"])
+        assert graph.stages(["toy", "none such"]) is None
+    assert everything is not None
+    assert toy is not None
+    assert sorted(everything) == sorted(listed) == sorted(STAGES)
+    assert set(toy) == {s for s in STAGES if not s.endswith("@none")}
+    assert everything[0] == toy[0] == "fingerprint"
 
 
 def test_compiled_modules_are_no_dependency(committed) -> None:
@@ -41,16 +46,19 @@ def test_compiled_modules_are_no_dependency(committed) -> None:
     assert committed.dvc("status").stdout.strip() == "Data and pipelines are up to date."
 
 
-def test_upstream_is_that_of_dvc_yaml(committed, toy_steps: Callable, toy_params: dict) -> None:
-    """Every dependency of a stage in dvc.lock is the output of a stage that `upstream_of` names."""
-    declaration, lock = validate(toy_params), committed.lock()
+def test_upstream(committed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every dependency of a stage in dvc.lock is the output of a stage upstream of it, which comes before it."""
+    lock = committed.lock()
     maker = {out["path"]: stage for stage, entry in lock.items() for out in entry["outs"]}
-    for stage, entry in lock.items():
-        named = {maker[dep["path"]] for dep in entry.get("deps", []) if dep["path"] in maker}
-        named |= {maker[path] for path in entry.get("params", {}) if path in maker}
-        upstream = versioning.upstream_of(declaration, stage)
-        assert named <= upstream, stage
-        assert upstream - named <= {"prepare@blobs", "fingerprint"}, stage
+    monkeypatch.chdir(committed.folder)
+    with versioning.Graph() as graph:
+        order = graph.stages(None) or []
+        for stage, entry in lock.items():
+            named = {maker[dep["path"]] for dep in entry.get("deps", []) if dep["path"] in maker}
+            named |= {maker[path] for path in entry.get("params", {}) if path in maker}
+            upstream = graph.upstream(stage)
+            assert upstream == named.union(*(graph.upstream(s) for s in named)), stage
+            assert all(order.index(s) < order.index(stage) for s in upstream)
 
 
 def test_outputs_and_parameters_of_a_stage_are_its_own(committed) -> None:
@@ -136,11 +144,15 @@ def test_dvc_hands_its_commands_to_warm_processes(ran_workspace, monkeypatch: py
     monkeypatch.chdir(ran_workspace.folder)
     monkeypatch.setattr(versioning.warm, "run_stage", run_stage)
     before = ran_workspace.contents("artifacts", "results", "dvc.lock")
-    versioning.reproduce("self_train@toy")  # fresh: nothing to call
+    with versioning.Graph() as graph:
+        assert graph.reproduce("self_train@toy") == "fresh"  # nothing to call
     assert called == []
     ran_workspace.edit("params.yaml", "flip: 0.4", "flip: 0.2")
-    with pytest.raises(versioning.StageFailed, match=r"^self_train@toy: no$") as caught:
-        versioning.reproduce("self_train@toy")
+    with (
+        versioning.Graph() as graph,
+        pytest.raises(versioning.StageFailed, match=r"^self_train@toy: no$") as caught,
+    ):
+        graph.reproduce("self_train@toy")
     assert called == [["self_train", "toy"]]
     assert (caught.value.bad_input, caught.value.transient) == (True, False)
     assert ran_workspace.contents("artifacts", "results", "dvc.lock") == before
@@ -153,8 +165,8 @@ def test_what_an_exit_code_means(
     monkeypatch.chdir(ran_workspace.folder)
     monkeypatch.setattr(versioning.warm, "run_stage", lambda *arguments: code)
     ran_workspace.edit("params.yaml", "flip: 0.4", "flip: 0.2")
-    with pytest.raises(versioning.StageFailed) as caught:
-        versioning.reproduce("self_train@toy")
+    with versioning.Graph() as graph, pytest.raises(versioning.StageFailed) as caught:
+        graph.reproduce("self_train@toy")
     assert (caught.value.bad_input, caught.value.transient) == (bad_input, transient)
     assert str(caught.value)
 

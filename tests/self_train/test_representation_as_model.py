@@ -13,7 +13,9 @@ def dataset(n: int) -> Dataset:
 
 def representation(sample: list[int]) -> Representation:
     units = pd.DataFrame({"unit": np.arange(len(sample)), "sample": sample})
-    return Representation({"units": units}, {"embedding": np.arange(2.0 * len(sample), dtype=np.float32).reshape(-1, 2)})
+    return Representation(
+        {"units": units}, {"embedding": np.arange(2.0 * len(sample), dtype=np.float32).reshape(-1, 2)}
+    )
 
 
 def test_the_embedding_is_handed_on_unchanged():

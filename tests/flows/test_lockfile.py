@@ -1,0 +1,91 @@
+"""dvc.lock as we write it is dvc.lock as DVC writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows.lockfile import LockFile, split
+
+NAMES = [*"abcdef", "evaluate@sbcl", "pretrain@a-very_long.name"]
+
+
+def entry(name: str, value: int) -> dict:
+    long = "artifacts/" + "/".join(["a rather long folder name"] * 5)  # DVC's formatter breaks lines at 80
+    return {
+        name: {
+            "cmd": f"python -m tasks {name}",
+            "deps": [{"path": long, "hash": "md5", "md5": f"{value:032x}.dir", "size": value, "nfiles": 3}],
+            "params": {"params.yaml": {"methods": {"x": [1e-05, 0.1, "yes", "1e3", None, True, "ü", "a: b", ""]}}},
+            "outs": [{"path": name, "hash": "md5", "md5": "00", "size": value}],
+        }
+    }
+
+
+def written_by_dvc(path: Path, entries: list[dict]) -> str:
+    """What DVC's own Lockfile.dump_stages does with the file, one stage after the other."""
+    from dvc.utils.serialize import modify_yaml
+
+    for one in entries:
+        with modify_yaml(path) as data:
+            if not data:
+                data.update({"schema": "2.0"})
+            data["stages"] = data.get("stages", {})
+            data["stages"].update(one)
+    return path.read_text()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    before=st.lists(st.sampled_from(NAMES), unique=True, max_size=5),
+    ran=st.lists(st.sampled_from(NAMES), unique=True, min_size=1, max_size=6),
+    finished=st.randoms(use_true_random=False),
+)
+def test_same_bytes_whichever_stage_ends_first(tmp_path_factory, before: list, ran: list, finished) -> None:
+    folder = tmp_path_factory.mktemp("lock")
+    first = [entry(name, 1) for name in before]
+    for name in ("ours", "theirs"):
+        if first:
+            written_by_dvc(folder / name, first)
+    expected = written_by_dvc(folder / "theirs", [entry(name, 2) for name in ran])
+    lock = LockFile(folder / "ours", order=ran)
+    shuffled = list(ran)
+    finished.shuffle(shuffled)
+    for name in shuffled:
+        lock.record(entry(name, 2))
+    assert (folder / "ours").read_text() == expected
+
+
+def test_what_another_program_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "dvc.lock"
+    lock = LockFile(path, order=["a", "b", "c"])
+    lock.record(entry("a", 1))
+    written_by_dvc(path, [entry("c", 1)])
+    lock.record(entry("b", 1))
+    _, stages = split(path.read_text())
+    assert set(stages) == {"a", "b", "c"}
+
+
+def test_head_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "dvc.lock"
+    path.write_text("schema: '2.0'\ndatasets:\n- name: x\n  type: url\nstages:\n")
+    LockFile(path, order=["a"]).record(entry("a", 1))
+    assert path.read_text().startswith("schema: '2.0'\ndatasets:\n- name: x\n  type: url\nstages:\n  a:\n    cmd:")
+
+
+def test_a_failed_write_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "dvc.lock"
+    lock = LockFile(path, order=["a", "b"])
+    lock.record(entry("a", 1))
+    before = path.read_text()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("flows.lockfile.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        lock.record(entry("b", 1))
+    assert path.read_text() == before
