@@ -30,17 +30,17 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
 }
 
+plt.rcParams.update(STYLE)  # for good: titles and labels are set between `subplots` and `png`
+
 
 def subplots(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """`plt.subplots` in the house style: a figure, and its axes (one, or an array of them)."""
-    with plt.rc_context(STYLE):
-        return plt.subplots(rows, columns, layout="constrained", **options)
+    return plt.subplots(rows, columns, layout="constrained", **options)
 
 
 def png(figure: Figure) -> bytes:
     """The figure as PNG without time stamp or version, and closes it."""
     buffer = io.BytesIO()
-    with plt.rc_context(STYLE):
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()

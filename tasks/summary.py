@@ -141,8 +141,9 @@ def _draw_curve(name: str, metrics: AllMetrics) -> bytes:
         axis.fill_between(
             xs, [min(mean[x]) for x in xs], [max(mean[x]) for x in xs], color=colour, alpha=0.12, linewidth=0
         )
-    axis.set_xlabel("epoch or step" if "/" in name else name.split("_by_")[-1].replace("_", " "))
-    axis.set_ylabel(name.split("/")[-1].replace("_", " "))
+    # Curves of an evaluation are named "recall_by_class size" or "AP against mask IoU", those of training "stage/loss".
+    y_label, _, x_label = name.split("/")[-1].replace("_by_", " against ").replace("_", " ").partition(" against ")
+    axis.set(xlabel=x_label or "epoch or step", ylabel=y_label)
     axis.set_title(f"{name.replace('_', ' ')} (mean, band: all seeds)")
     axis.legend()
     return png(figure)

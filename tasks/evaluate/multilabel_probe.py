@@ -87,7 +87,7 @@ def multilabel_probe(
         drawn["cosines"] = _cosine_figure(model)
     if figures and {"nearest", "similarity"} <= set(pseudo_labels.arrays) and "images" in dataset.arrays:
         drawn["positive_clusters"] = _cluster_figure(dataset, pseudo_labels, targets)
-    curves = curve_table("average precision of class", known, precision_C[known])
+    curves = curve_table("average precision against class", known, precision_C[known])
     return Metrics(tables={"curves": curves}, meta={"values": values}, figures=drawn)
 
 
