@@ -85,15 +85,20 @@ class Graph:
 
     def __init__(self) -> None:
         import dvc.repo.reproduce as dvc_reproduce
+        import networkx
         from dvc.repo import Repo
 
         logging.getLogger("dvc").setLevel(logging.WARNING)  # Prefect would show its hints about git
         self._repo = Repo()
         lock: Any = self._repo.lock
         lock._wait = True  # another DVC command takes seconds; what has been computed must be recorded
-        self._graph = dvc_reproduce.get_active_graph(self._repo.index.graph)
-        order = dvc_reproduce.plan_repro(self._graph, dvc_reproduce.collect_stages(self._repo, ["dvc.yaml"]))
-        self._stages = {stage.addressing: stage for stage in order}
+        graph = dvc_reproduce.get_active_graph(self._repo.index.graph)
+        order = dvc_reproduce.plan_repro(graph, dvc_reproduce.collect_stages(self._repo, ["dvc.yaml"]))
+        self._stages: dict[str, Any] = {stage.addressing: stage for stage in order}
+        self._upstream = {
+            name: {earlier.addressing for earlier in networkx.descendants(graph, stage)}
+            for name, stage in self._stages.items()
+        }
         self._lock_file = LockFile(LOCK, list(self._stages))
         self._turn = threading.Lock()
         self._commands: dict[str, Callable[[list[str]], int]] = {}
@@ -123,9 +128,7 @@ class Graph:
 
     def upstream(self, name: str) -> set[str]:
         """All stages that `name` depends on, directly or not."""
-        import networkx
-
-        return {stage.addressing for stage in networkx.descendants(self._graph, self._stages[name])}
+        return self._upstream[name]
 
     def changes(self, stages: list[str]) -> dict[str, list[str]]:
         """What makes each stale stage stale, by DVC's own account: `{"cluster@sbcl": ["dep params.yaml: ..."]}`.
@@ -151,7 +154,7 @@ class Graph:
         from dvc.exceptions import DvcException
         from dvc.stage.serialize import to_lockfile
 
-        stage: Any = self._stages[name]
+        stage = self._stages[name]
         small = {path: path.read_bytes() for path in _uncached_outputs(name) if path.is_file()}
         tail: deque[str] = deque(maxlen=40)
         codes: list[int] = []
@@ -211,6 +214,9 @@ class Graph:
             from dvc.repo import Repo
 
             with self._turn, Repo() as repo:
+                # DVC has written its new dependencies into the stage before it ran: a second try would find
+                # nothing changed. What counts is what dvc.lock says.
+                self._stages[name] = self._stages[name].reload()
                 repo.checkout(targets=[name], force=True)
         except DvcException:
             return  # it has never run, or its outputs are not in the cache: there is nothing to give back

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 
 STALE_BY_SELF_TRAIN = {"self_train@toy", "evaluate@toy"}
@@ -28,9 +29,12 @@ def outputs(lock: dict[str, Any]) -> dict[str, list]:
 def runner(workspace) -> list:
     """The process of the stage that runs now: forked from the driver's fork server, with workers of its own."""
     found = {p.pid: p for p in workspace.processes()}
-    served = {pid for pid, p in found.items() if any("forkserver" in word for word in p.cmdline())}
-    server = {pid for pid in served if found[pid].ppid() not in served}
-    return [found[pid] for pid in served if found[pid].ppid() in server and found[pid].children()]
+    try:
+        served = {pid for pid, p in found.items() if any("forkserver" in word for word in p.cmdline())}
+        server = {pid for pid in served if found[pid].ppid() not in served}
+        return [found[pid] for pid in served if found[pid].ppid() in server and found[pid].children()]
+    except psutil.NoSuchProcess:
+        return []  # one ended while we looked: look again
 
 
 def slowly(seconds: float) -> Callable[[dict], object]:
