@@ -6,16 +6,21 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import CancelledRun
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 
 from flows import results, tracking, versioning, warm
 from flows.outcome import Outcome
@@ -59,7 +64,7 @@ _listener: OnLine | None = None
 
 
 @flow(name="unlabeled", flow_run_name=lambda: flow_title(), persist_result=False)
-def pipeline(methods: list[str] | None = None, jobs: int | None = None) -> Outcome:
+def pipeline(methods: list[str] | None = None, jobs: int | None = None) -> Outcome | State:
     """Bring the stages of `methods` (default: everything declared) up to date and log what is new to MLflow.
 
     `jobs`: stages side by side (default: one per core). Their steps share the cores whatever it is.
@@ -83,6 +88,9 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None) -> Outco
         except BaseException:
             warm.stop()
             raise
+        if warm.stopping():
+            log.shutdown(wait=False, cancel_futures=True)
+            return Cancelled(message="interrupted")
     for entry in logged:
         entry.result()  # trouble with MLflow is a warning; an error here is one of ours
     create_markdown_artifact(
@@ -128,7 +136,10 @@ class Schedule:
                 upstream = self._upstream[stage]
                 if not upstream <= states.keys():
                     continue
-                if upstream & set(self._outcome.errors):
+                if warm.stopping():
+                    states[stage] = "skipped"
+                    self._outcome.errors[stage] = "interrupted"
+                elif upstream & set(self._outcome.errors):
                     states[stage] = "skipped"
                     self._outcome.errors[stage] = "an earlier stage failed"
                 elif not self._may_be_stale(stage):
@@ -180,6 +191,26 @@ def run_pipeline(
             return Outcome(states=dict.fromkeys(stages, "fresh"))
     _listener = listener
     try:
-        return pipeline(methods, jobs)
+        with _ctrl_c_stops_stages():
+            outcome = pipeline(methods, jobs)
+        assert isinstance(outcome, Outcome)  # Prefect raises where the flow returns a state
+        return outcome
+    except CancelledRun:
+        raise KeyboardInterrupt from None
     finally:
         _listener = None
+
+
+@contextmanager
+def _ctrl_c_stops_stages() -> Iterator[None]:
+    """Ctrl-C ends the stages, upon which the flow ends in order; a second one is Python's own."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, former)
+        warm.stop()
+
+    former = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)

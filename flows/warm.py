@@ -63,14 +63,19 @@ def stopping() -> bool:
 
 
 def stop() -> None:
-    """End all running stages, however many threads wait for them; no more are started."""
+    """End all running stages, however many threads wait for them; no more are started. Returns at once."""
     _stopping.set()
     processes = list(_running)
     for process in processes:
         process.terminate()  # the stage ends its workers on SIGTERM; they end themselves if it cannot
-    for process in processes:
-        process.join(GRACE_SECONDS)
-        process.kill()
+
+    def kill() -> None:
+        for process in processes:
+            process.kill()
+
+    timer = threading.Timer(GRACE_SECONDS, kill)
+    timer.daemon = True
+    timer.start()
 
 
 def run_stage(arguments: list[str], on_line: Callable[[str], None], environment: dict[str, str]) -> int:
