@@ -328,7 +328,9 @@ def test_damaged_input_is_named(declared) -> None:
     run_until(declaration, "pretrain")
     path = Path("artifacts/toy/pretrain/main/seed-0/arrays/embedding.npy")
     os.truncate(path, 100)
-    with pytest.raises(ValueError, match=f"{path}: 100 bytes, expected"):
+    with pytest.raises(
+        ValueError, match=r"artifacts/toy/pretrain/main/seed-\d/arrays/embedding.npy: 100 bytes, expected"
+    ):  # the seeds share the file
         run_stage(declaration, "cluster", "toy", quiet)
 
 
