@@ -33,7 +33,7 @@ OnLine = Callable[[str, str], None]
 
 
 def worth_retrying(task: Any, task_run: Any, state: Any) -> bool:
-    """Retry a stage that was killed or found DVC locked; bad input and failed computations stay failed."""
+    """Retry a stage that was killed; bad input and failed computations stay failed."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, versioning.StageFailed) and error.transient
 

@@ -1,7 +1,8 @@
 """All that we ask of DVC: which stages are stale and why, run one, restore one, record it. Nothing else imports dvc.
 
-Two names of DVC that are not public are used, `dvc.stage.run.cmd_run` and `dvc.stage.serialize.to_lockfile`:
-tests/flows/test_versioning.py fails if DVC moves or changes them.
+DVC has no public interface for this. Used are `dvc.stage.run.cmd_run`, which is replaced, `Stage.reproduce`, `reload` and
+`status`, `dvc.stage.serialize.to_lockfile`, the planning functions of `dvc.repo.reproduce`, and `_wait` of its lock:
+tests/flows/test_versioning.py fails if DVC moves them.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ def nothing_to_do(methods: list[str] | None) -> list[str] | None:
     """
     from dvc.exceptions import DvcException
 
-    paths = _data_paths()
     if not Path(".dvc/tmp").exists():
         return None  # DVC has never run here, and should bad input follow, it will have left no trace
+    paths = _data_paths()
     if paths is None or any(path.resolve() != Path.cwd() / path for path in paths):
         return None  # data behind a link, which DVC does not follow
     try:

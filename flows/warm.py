@@ -83,14 +83,16 @@ def run_stage(arguments: list[str], on_line: Callable[[str], None], environment:
 
     Each line that the stage prints goes to `on_line`. Leaving by an exception ends the process and its workers.
     """
+    if stopping():
+        return -signal.SIGTERM
     context = multiprocessing.get_context("forkserver")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_stage, args=(arguments, writer, environment))
-    if stopping():
-        return -signal.SIGTERM
     process.start()
     writer.close()
     _running.add(process)
+    if stopping():  # since we looked, and `stop` may not have seen this one
+        process.terminate()
     try:
         with os.fdopen(os.dup(reader.fileno()), errors="replace") as lines:
             for line in lines:

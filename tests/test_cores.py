@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,20 @@ FORK = multiprocessing.get_context("fork")
 
 @pytest.fixture
 def two_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two cores to share; gives the folder for what jobs have to say."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     monkeypatch.setenv(cores.VARIABLE, "")  # so that it is taken back after the test
     cores.share(tmp_path / "cores")
-    return tmp_path
+    done = tmp_path / "done"
+    done.mkdir()
+    return done
+
+
+def start(number: int, target: Callable[..., None], *arguments: object) -> list:
+    jobs = [FORK.Process(target=target, args=arguments) for _ in range(number)]
+    for job in jobs:
+        job.start()
+    return jobs
 
 
 def work(folder: Path, seconds: float) -> None:
@@ -31,30 +42,19 @@ def work(folder: Path, seconds: float) -> None:
 
 
 def test_never_more_jobs_than_cores(two_cores: Path) -> None:
-    done = two_cores / "done"
-    done.mkdir()
-    jobs = [FORK.Process(target=work, args=(done, 0.15)) for _ in range(6)]
-    for job in jobs:
-        job.start()
-    for job in jobs:
+    for job in start(6, work, two_cores, 0.15):
         job.join()
-    spans = [tuple(map(float, path.read_text().split())) for path in done.iterdir()]
+    spans = [tuple(map(float, path.read_text().split())) for path in two_cores.iterdir()]
     assert len(spans) == 6
     assert max(sum(a <= start < b for a, b in spans) for start, _ in spans) == 2
 
 
 def test_core_of_a_killed_job_is_free_again(two_cores: Path) -> None:
-    done = two_cores / "done"
-    done.mkdir()
-    stuck = [FORK.Process(target=work, args=(done, 600)) for _ in range(2)]
-    for job in stuck:
-        job.start()
+    stuck = start(2, work, two_cores, 600)
     time.sleep(0.3)
-    waiting = FORK.Process(target=work, args=(done, 0))
-    waiting.start()
+    (waiting,) = start(1, work, two_cores, 0)
     waiting.join(0.3)
     assert waiting.is_alive()
-    assert stuck[0].pid is not None
     os.kill(stuck[0].pid, signal.SIGKILL)
     waiting.join(10)
     assert waiting.exitcode == 0
@@ -75,9 +75,7 @@ def test_no_two_jobs_share_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         time.sleep(1)
 
     answers = FORK.Queue()
-    jobs = [FORK.Process(target=take, args=(answers,)) for _ in range(2)]
-    for job in jobs:
-        job.start()
+    jobs = start(2, take, answers)
     assert sorted(answers.get(timeout=10) for _ in jobs) == ["0", "3"]
     for job in jobs:
         job.join()
