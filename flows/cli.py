@@ -103,6 +103,9 @@ def run(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Stages side by side; default: cores.")
     ] = None,
+    pull: Annotated[
+        bool, typer.Option("--pull", help="Take from the DVC remote what the local cache lacks, before computing it.")
+    ] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what is stale.")] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -117,7 +120,7 @@ def run(
         raise typer.BadParameter("name methods, or give --all", param_hint="METHODS")
     _enter()
     values = list(assignments or ()) + ([f"profile={profile}"] if profile else [])
-    raise typer.Exit(execute(list(methods) if methods else None, values, jobs, dry, verbose, out, err))
+    raise typer.Exit(execute(list(methods) if methods else None, values, jobs, pull, dry, verbose, out, err))
 
 
 @app.command()

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 
 from rich.console import Console
 from rich.table import Table
 
 from flows import tracking, versioning, warm
 from flows.edit import set_values
+from flows.live import View
 from flows.outcome import Outcome
 from flows.workspace import exclusive
 from tasks.declaration import DeclarationError, load_declaration, read_yaml
 
-MARK = {
-    "ran": "[green]ran[/]",
-    "restored": "[cyan]restored[/]",
-    "failed": "[red]failed[/]",
-    "skipped": "[yellow]skipped[/]",
-}
-
 # Before prefect is imported. Its server's telemetry and its INFO lines are of no use here; on a busy machine
-# it needs more than the 20 s that Prefect grants it to start.
+# it needs more than the 20 s that Prefect grants it to start. It records task runs one by one and every five
+# seconds, so that the last ones of a short run would be lost, and watches for automations that nobody has made.
 PREFECT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.5",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
 }
 
 
@@ -37,6 +35,7 @@ def execute(
     methods: list[str] | None,
     assignments: list[str],
     jobs: int | None,
+    pull: bool,
     dry: bool,
     verbose: bool,
     out: Console,
@@ -59,9 +58,8 @@ def execute(
             print_status(methods, out)
             return 0
         started = time.monotonic()
-        watch = _Watch(err, quiet=verbose)
-        with watch:
-            outcome = _bring_up_to_date(methods, watch, jobs)
+        with View(err, verbose) as view:
+            outcome = _bring_up_to_date(methods, view, jobs, pull)
             logged = tracking.sync(warn=lambda text: err.print(f"[yellow]warning:[/] {text}"))
     names = methods or list(read_yaml()["methods"])
     counts = {
@@ -86,14 +84,14 @@ def execute(
     return 0
 
 
-def _bring_up_to_date(methods: list[str] | None, watch: _Watch, jobs: int | None) -> Outcome:
+def _bring_up_to_date(methods: list[str] | None, view: View, jobs: int | None, pull: bool) -> Outcome:
     if (stages := versioning.nothing_to_do(methods)) is not None:
         return Outcome(dict.fromkeys(stages, "fresh"))
     _warm_up()
     declaration = load_declaration(only=methods)
     from flows.pipeline import run_pipeline
 
-    return run_pipeline(declaration, methods, watch.line, jobs)
+    return run_pipeline(declaration, methods, view, jobs, pull)
 
 
 def _warm_up() -> None:
@@ -125,33 +123,3 @@ def _where_to_look(methods: list[str], out: Console) -> None:
     first = methods[0] if methods else "METHOD"
     out.print(f"figures: artifacts/{first}/evaluate/summary/figures/   all numbers: results/{first}.csv")
     out.print("page: unlabeled report   MLflow and Prefect: unlabeled serve   details: unlabeled compare " + first)
-
-
-class _Watch:
-    """Shows the last line of every running stage, and one line for each finished one."""
-
-    def __init__(self, err: Console, quiet: bool):
-        self.err, self.quiet = err, quiet
-        self.running: dict[str, str] = {}
-        self.lock = threading.Lock()  # lines come from the threads that wait for the stages
-        self.status = err.status("reading the graph ...") if err.is_terminal and not quiet else nullcontext()
-
-    def __enter__(self) -> _Watch:
-        self.status.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.status.__exit__(None, None, None)
-
-    def line(self, stage: str, text: str) -> None:
-        with self.lock:
-            if text.startswith("state: "):
-                self.running.pop(stage, None)
-                state, seconds = text.removeprefix("state: ").split()
-                self.err.print(f"  {MARK.get(state, state):<20} {stage}  [dim]{seconds} s[/]")
-            elif not self.quiet and not text.startswith("error: "):
-                self.running[stage] = text.replace("[", r"\[")
-                if not self.err.is_terminal:
-                    self.err.print(self.running[stage])
-            if self.err.is_terminal and not self.quiet:
-                self.status.update("\n  ".join(self.running.values()) or "...")  # type: ignore[union-attr]

@@ -23,13 +23,13 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows import results, tracking, versioning, warm
+from flows.live import View
 from flows.outcome import Outcome
-from flows.server import start_temporary_server
+from flows.server import start_temporary_server, wait_for_records
+from flows.workspace import exclusive
 from tasks import cores
 from tasks.declaration import Declaration, load_declaration
 from tasks.record import STATE
-
-OnLine = Callable[[str, str], None]
 
 
 def worth_retrying(task: Any, task_run: Any, state: Any) -> bool:
@@ -54,20 +54,21 @@ def run_stage(stage: str, graph: versioning.Graph) -> str:
         # What the runner says about this stage; DVC's own remarks are of no use here.
         if line.startswith((f"{stage} ", "error: ", "Traceback", "  File ")):
             logger.info(line)
-            if _listener is not None:
-                _listener(stage, line)
+            if _view is not None:
+                _view.line(stage, line)
 
     return graph.reproduce(stage, on_line)
 
 
-_listener: OnLine | None = None
+_view: View | None = None  # of the person who started this process's run, if there is one
 
 
 @flow(name="unlabeled", flow_run_name=lambda: flow_title(), persist_result=False)
-def pipeline(methods: list[str] | None = None, jobs: int | None = None) -> Outcome | State:
+def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bool = False) -> Outcome | State:
     """Bring the stages of `methods` (default: everything declared) up to date and log what is new to MLflow.
 
     `jobs`: stages side by side (default: one per core). Their steps share the cores whatever it is.
+    `pull`: take from the DVC remote what the local cache lacks. Waits while another run holds the workspace.
     """
     os.environ["UNLABELED_FLOW_RUN"] = str(flow_run.id or "")
     cores.share(STATE / "cores")
@@ -75,13 +76,19 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None) -> Outco
     declaration = load_declaration(only=methods)
     warn, logged = get_run_logger().warning, []
     # MLflow is written to beside the next stages, by one thread.
-    with versioning.Graph() as graph, ThreadPoolExecutor(1, thread_name_prefix="mlflow") as log:
+    with (
+        exclusive(wait=get_run_logger().info),
+        versioning.Graph() as graph,
+        ThreadPoolExecutor(1, thread_name_prefix="mlflow") as log,
+    ):
 
         def finished(stage: str) -> None:
             if stage.startswith("evaluate@"):
                 logged.append(log.submit(tracking.sync, warn=warn))
 
         log.submit(tracking.prepare)
+        if pull:
+            graph.pull()
         graph.refresh_fingerprint(declaration)
         try:
             outcome = Schedule(graph, graph.stages(methods) or [], finished).run(jobs or cores.count())
@@ -120,6 +127,8 @@ class Schedule:
 
     def run(self, jobs: int) -> Outcome:
         """Run all, at most `jobs` stages at a time; returns when every stage is settled."""
+        if _view is not None:
+            _view.planned({s: self._upstream[s] for s in self._waiting if self._stale & {s, *self._upstream[s]}})
         while self._waiting or self._running:
             self._start(jobs)
             if self._running:
@@ -145,6 +154,8 @@ class Schedule:
                 elif not self._may_be_stale(stage):
                     states[stage] = "fresh"
                 elif len(self._running) < jobs:
+                    if _view is not None:
+                        _view.started(stage)
                     future = run_stage.submit(stage, self._graph)
                     self._running[stage] = future, time.monotonic()
                     future.add_done_callback(lambda _, stage=stage: self._done.put(stage))
@@ -169,16 +180,16 @@ class Schedule:
             outcome.states[stage] = "failed"
             outcome.errors[stage] = str(result)
             outcome.bad_input |= isinstance(result, versioning.StageFailed) and result.bad_input
-        if _listener is not None and outcome.states[stage] != "fresh":
-            _listener(stage, f"state: {outcome.states[stage]} {outcome.seconds[stage]:.1f}")
+        if _view is not None:
+            _view.settled(stage, outcome.states[stage], outcome.seconds[stage])
         self._finished(stage)
 
 
 def run_pipeline(
-    declaration: Declaration, methods: list[str] | None, listener: OnLine | None = None, jobs: int | None = None
+    declaration: Declaration, methods: list[str] | None, view: View, jobs: int | None = None, pull: bool = False
 ) -> Outcome:
     """Run the flow; its server starts while code.yaml is brought up to date."""
-    global _listener
+    global _view
     with versioning.Graph() as graph, ThreadPoolExecutor(1, thread_name_prefix="prefect server") as starting:
         started = starting.submit(start_temporary_server)
         try:
@@ -189,16 +200,19 @@ def run_pipeline(
         stages = graph.stages(methods) or []
         if not graph.changes(stages):
             return Outcome(states=dict.fromkeys(stages, "fresh"))
-    _listener = listener
+    _view = view
     try:
         with _ctrl_c_stops_stages():
-            outcome = pipeline(methods, jobs)
+            outcome = pipeline(methods, jobs, pull)
         assert isinstance(outcome, Outcome)  # Prefect raises where the flow returns a state
         return outcome
     except CancelledRun:
         raise KeyboardInterrupt from None
+    except versioning.RemoteError as error:
+        return Outcome({"pull": "failed"}, errors={"pull": str(error)})
     finally:
-        _listener = None
+        _view = None
+        wait_for_records()
 
 
 @contextmanager

@@ -11,12 +11,20 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import wait
 
+from httpx import HTTPError
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterState, TaskRunFilterStateType
+from prefect.client.schemas.objects import StateType
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL
+
+NOT_FINAL = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
+RECORD_SECONDS = 10.0
 
 
 def start_temporary_server() -> None:
@@ -31,6 +39,22 @@ def start_temporary_server() -> None:
     if server.server_process is not None:
         context = multiprocessing.get_context("forkserver")
         context.Process(target=_end_with_driver, args=(server.server_process.pid,), daemon=True).start()
+
+
+def wait_for_records() -> None:
+    """Wait, some seconds at most, until the temporary server has written down how all task runs ended.
+
+    Prefect sends the states of task runs as events, which the server stores later; stopped at once, it loses them.
+    """
+    server = SubprocessASGIServer().server_process
+    if server is None or server.poll() is not None:
+        return
+    client = get_client(sync_client=True)
+    unfinished = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=NOT_FINAL)))
+    deadline = time.monotonic() + RECORD_SECONDS
+    with client, suppress(HTTPError):
+        while client.read_task_runs(task_run_filter=unfinished, limit=1) and time.monotonic() < deadline:
+            time.sleep(0.2)
 
 
 def _with_ctrl_c_blocked(start: Callable[[], None]) -> None:

@@ -1,8 +1,9 @@
 """All that we ask of DVC: which stages are stale and why, run one, restore one, record it. Nothing else imports dvc.
 
-DVC has no public interface for this. Used are `dvc.stage.run.cmd_run`, which is replaced, `Stage.reproduce`, `reload` and
-`status`, `dvc.stage.serialize.to_lockfile`, the planning functions of `dvc.repo.reproduce`, and `_wait` of its lock:
-tests/flows/test_versioning.py fails if DVC moves them.
+DVC has no public interface for this. Used are `dvc.stage.run.cmd_run` and `dvc.rwlock.rwlock`, which are replaced,
+`Stage.reproduce`, `reload` and `status`, `dvc.stage.serialize.to_lockfile`, the planning functions of
+`dvc.repo.reproduce`, the run cache's `pull` and `restore`, and `_wait` of its lock: tests/flows/test_versioning.py
+fails if DVC moves them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,10 @@ class StageFailed(Exception):
 
     def __reduce__(self) -> tuple:
         return StageFailed, (self.stage, self.messages, self.bad_input, self.transient)
+
+
+class RemoteError(RuntimeError):
+    """There is no DVC remote to pull from, or it does not answer."""
 
 
 def nothing_to_do(methods: list[str] | None) -> list[str] | None:
@@ -103,19 +109,41 @@ class Graph:
         self._lock_file = LockFile(LOCK, list(self._stages))
         self._turn = threading.Lock()
         self._commands: dict[str, Callable[[list[str]], int]] = {}
+        self._locked = threading.local()  # .paths: what this thread has locked, as (mode, path)
 
     def __enter__(self) -> Graph:
-        import dvc.stage.run as dvc_run
+        import dvc.rwlock
+        import dvc.stage.run
 
-        self._cmd_run: Any = dvc_run.cmd_run
-        dvc_run.cmd_run = self._run_command
+        self._cmd_run: Any = dvc.stage.run.cmd_run
+        self._rwlock: Any = dvc.rwlock.rwlock
+        dvc.stage.run.cmd_run = self._run_command
+        dvc.rwlock.rwlock = self._lock_once
         return self
 
     def __exit__(self, *error: object) -> None:
-        import dvc.stage.run as dvc_run
+        import dvc.rwlock
+        import dvc.stage.run
 
-        dvc_run.cmd_run = self._cmd_run
+        dvc.stage.run.cmd_run = self._cmd_run
+        dvc.rwlock.rwlock = self._rwlock
         self._repo.close()
+
+    def pull(self) -> None:
+        """From now on take what the local cache lacks from the default DVC remote, as `dvc repro --pull` does.
+
+        Raises `RemoteError` if there is none or if it cannot be reached.
+        """
+        from dvc.exceptions import DvcException
+
+        try:
+            with self._at_work():
+                self._repo.cloud.get_remote_odb()
+                self._repo.stage_cache.pull(None)
+        except (DvcException, OSError) as error:
+            raise RemoteError(_root(error)) from error
+        cache: Any = self._repo.stage_cache
+        cache.restore = partial(cache.restore, pull=True)
 
     def stages(self, methods: list[str] | None) -> list[str] | None:
         """All stages that `methods` need (None: all there are), each after those upstream of it; None if one is unknown."""
@@ -190,15 +218,35 @@ class Graph:
         with self._turn, self._repo.lock:
             yield
 
+    @contextmanager
+    def _lock_once(self, tmp_dir: Any, fs: Any, cmd: Any, read: list, write: list, hardlink: bool) -> Iterator[None]:
+        """Takes the place of DVC's `rwlock`: what a thread has locked already is not locked again.
+
+        DVC locks the files of a stage in every one of some nine functions that call each other, each time by
+        writing a file twice: half a run's overhead.
+        """
+        held: set[tuple[str, str]] = getattr(self._locked, "paths", set())
+        wanted = {("write", path) for path in write}
+        wanted |= {("read", path) for path in read if ("write", path) not in held}
+        if wanted <= held:
+            yield
+            return
+        with self._rwlock(tmp_dir, fs, cmd, read, write, hardlink):
+            self._locked.paths = held | wanted
+            try:
+                yield
+            finally:
+                self._locked.paths = held
+
     def _run_command(self, stage: Any, dry: bool = False, run_env: dict[str, str] | None = None) -> None:
         """Takes the place of DVC's `cmd_run`, which starts `python -m tasks ...` in a shell; DVC's lock is open."""
         from dvc.stage.exceptions import StageCmdFailedError
 
-        words = shlex.split(stage.cmd)
-        if dry or words[:3] != COMMAND or stage.addressing not in self._commands:
-            return self._cmd_run(stage, dry=dry, run_env=run_env)
+        words = shlex.split(stage.cmd) if isinstance(stage.cmd, str) else []
         self._turn.release()
         try:
+            if words[:3] != COMMAND:
+                return self._cmd_run(stage, dry=dry, run_env=run_env)
             code = self._commands[stage.addressing](words[3:])
         finally:
             self._turn.acquire()
@@ -251,10 +299,14 @@ def _uncached_outputs(stage: str) -> list[Path]:
 def _failure(stage: str, tail: list[str], code: int | None, error: Exception) -> StageFailed:
     messages = [line.removeprefix("error: ") for line in tail if line.startswith("error: ")]
     if not messages:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        messages = [*[line for line in tail if line.strip()][-3:], f"{stage}: {cause}"]
+        messages = [*[line for line in tail if line.strip()][-3:], f"{stage}: {_root(error)}"]
     # Negative: ended by a signal, as the kernel does when memory runs out.
     killed = code is not None and code < 0
     return StageFailed(stage, messages, bad_input=code == 2, transient=killed and not warm.stopping())
+
+
+def _root(error: BaseException) -> str:
+    """What went wrong at the bottom of a chain of exceptions."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__

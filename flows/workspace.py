@@ -5,15 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import tasks
+from flows.locks import clear_dead_locks
 from tasks.declaration import PARAMS
 from tasks.record import STATE
 
 LOCK = STATE / "run.lock"
+
+_held = False
 
 
 class WorkspaceError(RuntimeError):
@@ -37,8 +40,16 @@ def enter_workspace() -> Path:
 
 
 @contextmanager
-def exclusive() -> Iterator[None]:
-    """Hold the workspace's lock; the system releases it when the process dies, however it dies."""
+def exclusive(wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the workspace's lock; the system releases it when the process dies, however it dies.
+
+    While another process has it: `WorkspaceError`, or with `wait` that is told so once, and the lock is waited for.
+    A process that holds it already may enter again.
+    """
+    global _held
+    if _held:
+        yield
+        return
     try:
         STATE.mkdir(exist_ok=True)
         stream = open(LOCK, "a+")  # noqa: SIM115  (open for as long as the lock is held)
@@ -49,10 +60,18 @@ def exclusive() -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.seek(0)
-            raise WorkspaceError(
-                f"another run is going on in {Path.cwd()} ({stream.read().strip()}); wait for it, or stop it"
-            ) from None
+            other = f"another run is going on in {Path.cwd()} ({stream.read().strip()})"
+            if wait is None:
+                raise WorkspaceError(f"{other}; wait for it, or stop it") from None
+            wait(f"{other}; waiting for it")
+            fcntl.flock(stream, fcntl.LOCK_EX)
         stream.truncate(0)
         stream.write(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
         stream.flush()
-        yield
+        clear_dead_locks()
+        clear_dead_locks()
+        _held = True
+        try:
+            yield
+        finally:
+            _held = False
