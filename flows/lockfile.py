@@ -6,9 +6,12 @@ stages. Here every stage's entry is formatted once, by DVC's own formatter, and 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
+
+from tasks.record import STATE
 
 HEAD = "schema: '2.0'\nstages:\n"
 _NAME = re.compile(r"^  (?=\S)(.+):\n", re.MULTILINE)
@@ -18,14 +21,18 @@ class LockFile:
     """Entries of `path`, in the order in which serial `dvc repro` would have written them.
 
     DVC replaces a known stage's entry where it stands and appends a new one; `order` is the order in which it would
-    run the stages, so new entries are sorted by it, whichever was finished first.
+    run the stages, so new entries are sorted by it, whichever was finished first. Which are new is noted in
+    `.unlabeled/`, so that a run which goes on where another was killed sorts as if there had been one; `settle`
+    ends that.
     """
 
     def __init__(self, path: Path, order: list[str]):
         self._path = path
+        self._note = path.parent / STATE / f"{path.name}.new"
         self._rank = {name: rank for rank, name in enumerate(order)}
         self._new: set[str] = set()
         self._seen: tuple[int, int, int] | None = None
+        self._hash = ""
         self._head, self._entries = HEAD, dict[str, str]()
 
     def record(self, entry: dict) -> None:
@@ -40,28 +47,41 @@ class LockFile:
         self._entries[name] = text
         if name in self._new:
             self._sort()
-        self._write()
+        self._write(self._head + "".join(self._entries.values()))
+
+    def settle(self) -> None:
+        """Say that the run is complete: what is in the file now is not new any more."""
+        self._new.clear()
+        self._note.unlink(missing_ok=True)
 
     def _refresh(self) -> None:
         """Read the file if another program has written it since."""
         if self._seen is not None and self._stamp() == self._seen:
             return
         content = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+        self._hash = _hash(content)
         self._head, self._entries = split(content)
-        self._new &= set(self._entries)
+        self._new = (self._noted() if self._seen is None else self._new) & set(self._entries)
 
     def _sort(self) -> None:
         old = [name for name in self._entries if name not in self._new]
         new = sorted(self._new, key=lambda name: self._rank.get(name, len(self._rank)))
         self._entries = {name: self._entries[name] for name in [*old, *new]}
 
-    def _write(self) -> None:
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        with open(partial, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(self._head + "".join(self._entries.values()))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, self._path)
+    def _noted(self) -> set[str]:
+        """New stages of a run that was not completed, unless another program has written the file since."""
+        try:
+            before, after, *new = self._note.read_text(encoding="utf-8").splitlines()
+        except (FileNotFoundError, ValueError):
+            return set()
+        return set(new) if self._hash in (before, after) else set()
+
+    def _write(self, content: str) -> None:
+        before, self._hash = self._hash, _hash(content)
+        if self._new:  # first: should death come between the two, the note fits the former file
+            self._note.parent.mkdir(exist_ok=True)
+            _replace(self._note, "\n".join([before, self._hash, *sorted(self._new)]), sync=False)
+        _replace(self._path, content, sync=True)
         self._seen = self._stamp()
 
     def _stamp(self) -> tuple[int, int, int] | None:
@@ -69,6 +89,21 @@ class LockFile:
             return None
         status = self._path.stat()
         return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _replace(path: Path, content: str, sync: bool) -> None:
+    """Write a file completely or not at all; with `sync` also should the power fail."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "w", encoding="utf-8", newline="\n") as stream:
+        stream.write(content)
+        if sync:
+            stream.flush()
+            os.fsync(stream.fileno())
+    os.replace(partial, path)
+
+
+def _hash(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def split(content: str) -> tuple[str, dict[str, str]]:

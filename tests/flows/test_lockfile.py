@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,56 @@ def test_a_failed_write_leaves_the_former_file(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(OSError, match="No space"):
         lock.record(entry("b", 1))
     assert path.read_text() == before
+
+
+# ---- a run that was killed, and the one that goes on ----------------------------------------------------------
+
+
+def in_file(path: Path) -> list[str]:
+    return list(split(path.read_text())[1])
+
+
+def test_a_run_that_goes_on_sorts_as_if_there_had_been_one(tmp_path: Path) -> None:
+    path, order = tmp_path / "dvc.lock", ["a", "b", "c", "d"]
+    written_by_dvc(path, [entry("d", 1)])
+    LockFile(path, order).record(entry("c", 1))  # finished first, then the driver was killed
+    again = LockFile(path, order)
+    for name in ("b", "a"):
+        again.record(entry(name, 1))
+    assert in_file(path) == ["d", "a", "b", "c"]
+
+
+def test_after_a_complete_run_or_another_program_nothing_is_new(tmp_path: Path) -> None:
+    path, order = tmp_path / "dvc.lock", ["a", "b", "c"]
+    first = LockFile(path, order)
+    first.record(entry("c", 1))
+    first.settle()
+    LockFile(path, order).record(entry("b", 1))
+    assert in_file(path) == ["c", "b"]
+    written_by_dvc(path, [entry("c", 2)])
+    LockFile(path, order).record(entry("a", 1))
+    assert in_file(path) == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize("dies_at", [1, 2])
+def test_note_and_file_fit_whenever_death_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> None:
+    path, order, genuine = tmp_path / "dvc.lock", ["a", "b", "c"], os.replace
+    LockFile(path, order).record(entry("c", 1))
+    count = 0
+
+    def dies(source: Path, target: Path) -> None:
+        nonlocal count
+        count += 1
+        if count == dies_at:
+            raise KeyboardInterrupt
+        genuine(source, target)
+
+    monkeypatch.setattr("flows.lockfile.os.replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        LockFile(path, order).record(entry("b", 1))
+    monkeypatch.undo()
+    assert in_file(path) == ["c"]
+    again = LockFile(path, order)
+    again.record(entry("a", 1))
+    again.record(entry("b", 1))
+    assert in_file(path) == ["a", "b", "c"]

@@ -1,0 +1,62 @@
+"""Fixtures for tests of the drivers on graphs of plain shell commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+class GraphProcess:
+    """Client of `graph_process.py`, which says what can be asked."""
+
+    def __init__(self, *wrapper: str):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "PREFECT_", "UNLABELED_"))}
+        environment |= {"PYTHONPATH": str(HERE.parents[1]), "DVC_NO_ANALYTICS": "1", "PREFECT_LOGGING_LEVEL": "ERROR"}
+        self._process = subprocess.Popen(
+            [*wrapper, sys.executable, str(HERE / "graph_process.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+
+    def ask(self, folder: Path, action: str, **request: Any) -> dict[str, Any]:
+        """Answer to one request; a traceback in the child fails the test, unless `crash=True` allows it."""
+        allowed = request.pop("crash", False)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"folder": str(folder), "action": action, **request}) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        assert allowed or "crash" not in answer, answer["crash"]
+        return answer
+
+    def drive(self, folder: Path, jobs: int = 3, **request: Any) -> dict[str, Any]:
+        """Bring the graph in `folder` up to date with our driver."""
+        return self.ask(folder, "drive", jobs=jobs, **request)
+
+    def repro(self, folder: Path) -> dict[str, Any]:
+        """Bring the graph in `folder` up to date with `dvc repro`."""
+        return self.ask(folder, "repro")
+
+    def assert_up_to_date(self, folder: Path) -> None:
+        """`dvc status` is clean, and `dvc repro --dry` plans nothing."""
+        assert self.ask(folder, "status")["states"] == {}
+        assert set(self.ask(folder, "dry")["states"].values()) <= {"fresh"}
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def graphs() -> Iterator[GraphProcess]:
+    """Runs graphs in forked processes: `graphs.drive(folder)`, `graphs.repro(folder)`."""
+    process = GraphProcess()
+    yield process
+    process.close()
