@@ -69,7 +69,6 @@ def exclusive(wait: Callable[[str], None] | None = None) -> Iterator[None]:
         stream.write(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
         stream.flush()
         clear_dead_locks()
-        clear_dead_locks()
         _held = True
         try:
             yield
