@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows import tracking, versioning, warm
@@ -58,9 +59,13 @@ def execute(
             print_status(methods, out)
             return 0
         started = time.monotonic()
-        with View(err, verbose) as view:
-            outcome = _bring_up_to_date(methods, view, jobs, pull)
-            logged = tracking.sync(warn=lambda text: err.print(f"[yellow]warning:[/] {text}"))
+        try:
+            with View(err, verbose) as view:
+                outcome = _bring_up_to_date(methods, view, jobs, pull)
+        except versioning.RemoteError as error:
+            err.print(f"[red]error:[/] {escape(str(error))}")
+            return 1
+        logged = tracking.sync(warn=lambda text: err.print(f"[yellow]warning:[/] {text}"))
     names = methods or list(read_yaml()["methods"])
     counts = {
         s: sum(state == s for state in outcome.states.values())

@@ -188,10 +188,15 @@ class Schedule:
 def run_pipeline(
     declaration: Declaration, methods: list[str] | None, view: View, jobs: int | None = None, pull: bool = False
 ) -> Outcome:
-    """Run the flow; its server starts while code.yaml is brought up to date."""
+    """Run the flow; its server starts while code.yaml is brought up to date.
+
+    Raises `versioning.RemoteError` if `pull` is asked for and cannot be had.
+    """
     global _view
     with versioning.Graph() as graph, ThreadPoolExecutor(1, thread_name_prefix="prefect server") as starting:
         started = starting.submit(start_temporary_server)
+        if pull:
+            graph.pull()
         try:
             graph.refresh_fingerprint(declaration)
         except versioning.StageFailed as error:
@@ -208,8 +213,6 @@ def run_pipeline(
         return outcome
     except CancelledRun:
         raise KeyboardInterrupt from None
-    except versioning.RemoteError as error:
-        return Outcome({"pull": "failed"}, errors={"pull": str(error)})
     finally:
         _view = None
         wait_for_records()

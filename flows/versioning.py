@@ -96,6 +96,7 @@ class Graph:
         from dvc.repo import Repo
 
         logging.getLogger("dvc").setLevel(logging.WARNING)  # Prefect would show its hints about git
+        logging.getLogger("dvc.data_cloud").setLevel(logging.ERROR)  # what a remote lacks is computed
         self._repo = Repo()
         lock: Any = self._repo.lock
         lock._wait = True  # another DVC command takes seconds; what has been computed must be recorded
@@ -109,6 +110,7 @@ class Graph:
         self._lock_file = LockFile(LOCK, list(self._stages))
         self._turn = threading.Lock()
         self._commands: dict[str, Callable[[list[str]], int]] = {}
+        self._pulls = False
         self._locked = threading.local()  # .paths: what this thread has locked, as (mode, path)
 
     def __enter__(self) -> Graph:
@@ -134,16 +136,23 @@ class Graph:
 
         Raises `RemoteError` if there is none or if it cannot be reached.
         """
-        from dvc.exceptions import DvcException
+        from dvc.config import NoRemoteError
 
         try:
             with self._at_work():
                 self._repo.cloud.get_remote_odb()
                 self._repo.stage_cache.pull(None)
-        except (DvcException, OSError) as error:
-            raise RemoteError(_root(error)) from error
+        except NoRemoteError as error:
+            raise RemoteError(
+                "--pull: there is no default DVC remote; add one with: dvc remote add --default NAME URL"
+            ) from error
+        except Exception as error:  # every kind of remote has exceptions of its own
+            raise RemoteError(
+                f"--pull: the DVC remote does not answer: {_root(error)}; see 'dvc remote list', or run without --pull"
+            ) from error
         cache: Any = self._repo.stage_cache
         cache.restore = partial(cache.restore, pull=True)
+        self._pulls = True
 
     def stages(self, methods: list[str] | None) -> list[str] | None:
         """All stages that `methods` need (None: all there are), each after those upstream of it; None if one is unknown."""
@@ -200,6 +209,8 @@ class Graph:
         self._commands[name] = run
         try:
             with self._at_work():
+                if self._pulls and not force and self._pulled(stage):
+                    return "restored"
                 if stage.reproduce(force=force) is None:
                     return "fresh"
                 self._lock_file.record(to_lockfile(stage))
@@ -212,6 +223,20 @@ class Graph:
         finally:
             del self._commands[name]
         return "ran" if codes else "restored"
+
+    def _pulled(self, stage: Any) -> bool:
+        """Whether a stage that only lacked its outputs now has them from the remote."""
+        from dvc.exceptions import DvcException
+
+        if not stage.changed() or stage.changed(allow_missing=True):
+            return False
+        try:
+            for objects in stage.get_used_objs().values():
+                self._repo.cloud.pull(objects)
+            stage.checkout()
+        except DvcException:
+            return False  # the remote has it not, or not whole: it is computed
+        return not stage.changed()
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
