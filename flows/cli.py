@@ -124,6 +124,28 @@ def run(
 
 
 @app.command()
+def sweep(
+    method: Annotated[str, typer.Argument(help="A method of params.yaml.")],
+    assignments: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE,VALUE", help="Values to try; several: every combination.")
+    ],
+    metric: Annotated[str | None, typer.Option(help="Default: that of the first claim.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Variants side by side; default: cores.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run a method with several values of its parameters and compare them; changes neither params.yaml nor results.
+
+    Examples: `unlabeled sweep mlcd --set methods.mlcd.pseudo_label.l=1,2,4,8` · `--set a.b=1,2 --set c.d=[1,2],[3]`
+    """
+    from flows.sweep_command import sweep_command
+
+    _enter()
+    raise typer.Exit(sweep_command(method, assignments, metric, jobs, verbose, out, err))
+
+
+@app.command()
 def status(methods: Methods = None) -> None:
     """What is stale, and why.
 
@@ -280,3 +302,7 @@ def _coloured(verdict: str) -> str:
 def _plain(text: str) -> str:
     """Text that rich must not take for markup."""
     return text.replace("[", r"\[")
+
+
+if __name__ == "__main__":  # as a sweep starts it in each variant's folder
+    main()

@@ -22,17 +22,8 @@ def set_values(assignments: list[str], path: Path = PARAMS) -> list[str]:
     """
     content, text, changes = read_yaml(path), path.read_text(), []
     for assignment in assignments:
-        key, separator, written = assignment.partition("=")
-        if not separator or not key:
-            raise DeclarationError([f"--set {assignment}: write key.path=value"])
-        try:
-            value = _parsed(written) if written else None
-        except YAMLError as error:
-            raise DeclarationError([f"--set {assignment}: not a YAML value"]) from error
-        parent, name = _parent(content, key)
-        before = parent.get(name)
+        key, written, before, value = assign(content, assignment)
         if before != value:
-            parent[name] = value
             text = _replaced(text, key, written or "null", content)
             changes.append(f"{path}: {key}: {before} -> {value}")
     if not changes:
@@ -42,6 +33,25 @@ def set_values(assignments: list[str], path: Path = PARAMS) -> list[str]:
     partial.write_text(text)
     os.replace(partial, path)
     return changes
+
+
+def assign(content: dict[str, Any], assignment: str) -> tuple[str, str, Any, Any]:
+    """Apply one assignment to a parsed params.yaml: the key, the value as written, the one before and the new one.
+
+    Raises `DeclarationError` for what is no assignment, no YAML, or below a key that is not there.
+    """
+    key, separator, written = assignment.partition("=")
+    if not separator or not key:
+        raise DeclarationError([f"--set {assignment}: write key.path=value"])
+    try:
+        value = _parsed(written) if written else None
+    except YAMLError as error:
+        raise DeclarationError([f"--set {assignment}: not a YAML value"]) from error
+    parent, name = _parent(content, key)
+    before = parent.get(name)
+    if before != value:
+        parent[name] = value
+    return key, written, before, value
 
 
 def _parent(content: Any, key: str) -> tuple[Any, str]:

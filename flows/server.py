@@ -7,14 +7,11 @@ killed leaves the server behind.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import wait
 
 from httpx import HTTPError
 from prefect.client.orchestration import get_client
@@ -22,6 +19,8 @@ from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterState, Ta
 from prefect.client.schemas.objects import StateType
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL
+
+from flows.guard import end_with_driver
 
 NOT_FINAL = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
 RECORD_SECONDS = 10.0
@@ -37,8 +36,7 @@ def start_temporary_server() -> None:
     server = SubprocessASGIServer()  # the one instance that Prefect itself would use
     _with_ctrl_c_blocked(server.start)
     if server.server_process is not None:
-        context = multiprocessing.get_context("forkserver")
-        context.Process(target=_end_with_driver, args=(server.server_process.pid,), daemon=True).start()
+        end_with_driver(server.server_process.pid)
 
 
 def wait_for_records() -> None:
@@ -73,12 +71,3 @@ def _with_ctrl_c_blocked(start: Callable[[], None]) -> None:
     thread.join()
     if errors:
         raise errors[0]
-
-
-def _end_with_driver(server: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-    wait([driver.sentinel])
-    with suppress(ProcessLookupError):
-        os.kill(server, signal.SIGTERM)

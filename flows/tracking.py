@@ -29,6 +29,8 @@ ENTRY = "unlabeled.entry"
 STORE = STATE / "mlflow.db"
 ARTIFACTS = STATE / "mlartifacts"
 TIMEOUT_SECONDS = "10"
+TAGS = "UNLABELED_TAGS"  # JSON object: more tags for every run that this process logs
+LOCK = STATE / "tracking.lock"
 
 
 def tracking_uri() -> str:
@@ -41,11 +43,17 @@ def waiting() -> list[Path]:
     return sorted(p for p in OUTBOX.glob("*") if p.is_dir() and not p.name.startswith("."))
 
 
-def prepare() -> None:
-    """Create MLflow's store, some seconds on the first day, while the first stages run. Trouble is left to `sync`."""
+def prepare(*methods: str) -> None:
+    """Create MLflow's store, some seconds on the first day, while the first stages run, and the `methods`' experiments.
+
+    Trouble is left to `sync`.
+    """
     with _one_writer(), suppress(Exception):
         _quick_failure()
-        client().search_experiments(max_results=1)
+        connection = client()
+        connection.search_experiments(max_results=1)
+        for method in methods:
+            _experiment(connection, method)
 
 
 def _quick_failure() -> None:
@@ -87,7 +95,7 @@ def sync(warn: Callable[[str], None]) -> int:
 @contextmanager
 def _one_writer() -> Iterator[None]:
     STATE.mkdir(exist_ok=True)
-    with open(STATE / "tracking.lock", "w") as stream:
+    with open(LOCK, "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -130,6 +138,7 @@ def _log_entry(client: Any, entry: Path, facts: dict[str, Any], result: dict[str
         "prefect.flow_run": facts["runs"].get(f"evaluate@{method}", {}).get("prefect_flow_run", ""),
         **{f"library.{name}": version for name, version in facts["libraries"].items()},
         **{f"seconds.{stage.split('@')[0]}": f"{run['seconds']:.2f}" for stage, run in facts["runs"].items()},
+        **json.loads(os.environ.get(TAGS) or "{}"),
     }
     headline = next(iter(result["claims"].items()), None)
     verdict = {"verdict": headline[1]["verdict"], "claim": headline[0]} if headline else {}
