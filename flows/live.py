@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.console import Console, RenderableType
@@ -13,6 +15,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from tasks import cores
+from tasks.console import INTERVAL
 from tasks.record import read_run
 
 MARK = {
@@ -47,6 +50,8 @@ class View:
         self._spinner = Spinner("dots")
         live = err.is_terminal and not verbose
         self._live = Live(console=err, transient=True, get_renderable=self._picture) if live else None
+        if live:
+            os.environ.setdefault(INTERVAL, "1")
 
     def __enter__(self) -> View:
         if self._live is not None:
@@ -109,7 +114,7 @@ def past(stage: str) -> Past | None:
 
 
 def remaining(
-    pasts: dict[str, Past | None], upstream: dict[str, set[str]], waiting: set[str], elapsed: dict[str, float]
+    pasts: Mapping[str, Past | None], upstream: dict[str, set[str]], waiting: set[str], elapsed: dict[str, float]
 ) -> str:
     """`about 3 min left`: the longer of all work over the cores, and of the longest chain of stages.
 

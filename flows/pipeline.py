@@ -28,6 +28,7 @@ from flows.outcome import Outcome
 from flows.server import start_temporary_server, wait_for_records
 from flows.workspace import exclusive
 from tasks import cores
+from tasks.console import SECONDS_BETWEEN_LINES
 from tasks.declaration import Declaration, load_declaration
 from tasks.record import STATE
 
@@ -48,14 +49,19 @@ def worth_retrying(task: Any, task_run: Any, state: Any) -> bool:
 )
 def run_stage(stage: str, graph: versioning.Graph) -> str:
     """Bring one stage up to date. Returns `ran`, `restored` or `fresh`."""
-    logger = get_run_logger()
+    logger, last = get_run_logger(), 0.0
 
     def on_line(line: str) -> None:
         # What the runner says about this stage; DVC's own remarks are of no use here.
-        if line.startswith((f"{stage} ", "error: ", "Traceback", "  File ")):
+        nonlocal last
+        progress = line.startswith(f"{stage} ")
+        if not progress and not line.startswith(("error: ", "Traceback", "  File ")):
+            return
+        if _view is not None:
+            _view.line(stage, line)
+        if not progress or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             logger.info(line)
-            if _view is not None:
-                _view.line(stage, line)
+            last = time.monotonic() if progress else last
 
     return graph.reproduce(stage, on_line)
 

@@ -23,7 +23,6 @@ from tasks.declaration import DeclarationError, load_declaration, load_entry
 from tasks.fingerprint import write_fingerprint
 from tasks.jobs import WorkerDied
 from tasks.run import run_stage, stage_folder
-from tasks.steps import METHOD_STAGES
 
 
 def main(arguments: list[str]) -> int:
@@ -73,8 +72,7 @@ def _run(stage: str, name: str) -> None:
 
         results = [RESULTS / f"{name}.json", RESULTS / f"{name}.csv"]
         finish = partial(write_summary, declaration.method(name), declaration.profile)
-    if stage in METHOD_STAGES:
-        _limit(declaration.method(name).timeout_minutes)
+    _limit(f"{stage}@{name}", declaration.resources_of(stage, name).timeout_minutes)
     started, clock = time.time(), time.perf_counter()
     with console.shown(f"{stage}@{name}") as listener:
         usage = run_stage(declaration, stage, name, listener, finish)
@@ -83,11 +81,13 @@ def _run(stage: str, name: str) -> None:
         record.post(declaration.method(name), stage_folder(name, stage), results)
 
 
-def _limit(minutes: float) -> None:
+def _limit(stage: str, minutes: float) -> None:
     """Raise `TimeoutError` here after that time; leaving `run_jobs` by any error ends its worker processes."""
 
     def expire(signum: int, frame: object) -> NoReturn:
-        raise TimeoutError(f"took longer than timeout_minutes ({minutes:g}); raise it in params.yaml or do less")
+        raise TimeoutError(
+            f"took longer than {minutes:g} minutes; params.yaml: raise resources.{stage}.timeout_minutes, or do less"
+        )
 
     signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, minutes * 60)

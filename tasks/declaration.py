@@ -66,6 +66,14 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a stage may take: minutes in all, and GiB of memory that each of its jobs (arm and seed) needs; 0: little."""
+
+    timeout_minutes: float = 60.0
+    memory_gib: float = 0.0
+
+
+@dataclass(frozen=True)
 class Method:
     """A validated method. `stages[stage][arm]` exists for every arm that is computed at that stage."""
 
@@ -78,7 +86,6 @@ class Method:
     stages: dict[str, dict[str, Call]]
     claims: list[Claim]
     sweeps: list[Sweep]
-    timeout_minutes: float
 
     def arms(self, stage: str = "evaluate") -> list[str]:
         return list(self.stages[stage])
@@ -96,6 +103,11 @@ class Declaration:
     checkpoints: dict[str, Call] = field(default_factory=dict)
     checkpoint_data: dict[str, str] = field(default_factory=dict)
     methods: dict[str, Method] = field(default_factory=dict)
+    resources: dict[str, Resources] = field(default_factory=dict)
+
+    def resources_of(self, stage: str, name: str) -> Resources:
+        """Of the stage `stage@name`: as declared for it, else for `default`."""
+        return self.resources.get(f"{stage}@{name}", self.resources.get("default", Resources()))
 
     def method(self, name: str) -> Method:
         """The method of that name; `DeclarationError` suggests the nearest one."""

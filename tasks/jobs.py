@@ -87,9 +87,13 @@ class Progress:
 Listener = Callable[[str, Progress], None]
 
 
-def worker_count(jobs: list[Job]) -> int:
-    """Cores this process may use (UNLABELED_JOBS lowers it); one job per GPU if a job asks for `device: cuda`."""
-    limit = min(cores.count(), len(jobs))
+def worker_count(jobs: list[Job], memory_gib: float = 0.0) -> int:
+    """How many jobs may run at a time.
+
+    As many as this process may use cores (UNLABELED_JOBS lowers it), as fit into memory if each needs `memory_gib`,
+    and one per GPU if a job asks for `device: cuda`.
+    """
+    limit = min(cores.count() // cores.needed(memory_gib, cores.count()), len(jobs))
     if uses_gpu(jobs):
         limit = min(limit, len(_gpus()))
         if limit == 0:
@@ -110,22 +114,23 @@ def uses_gpu(jobs: list[Job]) -> bool:
     return any(job.parameters.get("device") == "cuda" for job in jobs)
 
 
-def run_jobs(jobs: list[Job], work: Callable[[Job], None], listener: Listener) -> list[Usage]:
+def run_jobs(jobs: list[Job], work: Callable[[Job], None], listener: Listener, memory_gib: float = 0.0) -> list[Usage]:
     """Run `work` on every job in its own process; the first error ends the others and is raised."""
     context = multiprocessing.get_context("fork")
-    workers = worker_count(jobs)
+    workers = worker_count(jobs, memory_gib)
     reports = context.Queue()
     devices = _gpus() if uses_gpu(jobs) else []
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(reports, devices))
     try:
         # All workers are forked at the first submit; only then may a thread start here.
-        futures: list[Future[Usage]] = [pool.submit(_run_one, work, job) for job in jobs]
+        futures: list[Future[Usage]] = [pool.submit(_run_one, work, job, memory_gib) for job in jobs]
         with _listening(reports, listener):
             try:
                 return [future.result() for future in as_completed(futures)]
             except BrokenProcessPool as error:
                 raise WorkerDied(
-                    "a worker process was killed (out of memory?); run with fewer side by side: UNLABELED_JOBS=1"
+                    "a worker process was killed (out of memory?); give its stage memory_gib in params.yaml's "
+                    "resources, or run with fewer side by side: UNLABELED_JOBS=1"
                 ) from error
     except BaseException:
         for process in list(getattr(pool, "_processes", None) or {}).copy():
@@ -161,7 +166,7 @@ def die_with_parent() -> None:
         os._exit(1)
 
 
-def _run_one(work: Callable[[Job], None], job: Job) -> Usage:
+def _run_one(work: Callable[[Job], None], job: Job, memory_gib: float) -> Usage:
     from tasks import progress
 
     def tell(step: int, total: int, values: dict[str, float]) -> None:
@@ -169,7 +174,7 @@ def _run_one(work: Callable[[Job], None], job: Job) -> Usage:
 
     progress.listen(tell)
     _pin_libraries(job)
-    with cores.hold():
+    with cores.hold(memory_gib):
         started = time.perf_counter()
         try:
             work(job)

@@ -80,7 +80,8 @@ def run_stage(
     shutil.rmtree(destination.partial, ignore_errors=True)
     destination.partial.parent.mkdir(parents=True, exist_ok=True)
     try:
-        usage = run_jobs(share_equal_jobs(jobs), execute, listener)
+        memory = declaration.resources_of(stage, name).memory_gib
+        usage = run_jobs(share_equal_jobs(jobs), execute, listener, memory)
         if finish is not None:
             finish(destination.partial)
         destination.publish()

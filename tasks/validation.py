@@ -16,6 +16,7 @@ from tasks.declaration import (
     Claim,
     Declaration,
     Method,
+    Resources,
     Sweep,
     merge,
     parameter_at,
@@ -26,7 +27,6 @@ _NAME = re.compile(r"[a-z0-9_]+")  # names become folders
 _RESERVED = ("data", "checkpoint")  # folders beside the methods' own in artifacts/
 _RESERVED_ARM = "summary"  # the folder beside the arms' own in evaluate/
 _METHOD_KEYS = ("family", "paper", "data", "checkpoint", "seeds", *METHOD_STAGES, "claims", "sweeps")
-_OPTIONAL_METHOD_KEYS = ("timeout_minutes",)
 _CLAIM_KEYS = ("metric", "beats", "higher_is_better")
 
 
@@ -44,7 +44,7 @@ class Checker:
 
     def declaration(self, content: dict[str, Any], wanted: dict[str, set[str]] | None) -> Declaration:
         """Check everything, or the `wanted` names of each section."""
-        self._keys("", content, ("profile", "seeds", *SECTIONS), ())
+        self._keys("", content, ("profile", "seeds", *SECTIONS), ("resources",))
         result = Declaration(self._profile(content.get("profile")), self._all_seeds(content.get("seeds")))
         sections = {section: self._section(section, content.get(section)) for section in SECTIONS}
 
@@ -70,6 +70,30 @@ class Checker:
             method = self._method(name, entry, result.profile, result.seeds, sections)
             if method is not None:
                 result.methods[name] = method
+        result.resources = self._resources(content.get("resources", {}), sections)
+        return result
+
+    def _resources(self, entries: Any, sections: dict[str, dict[str, dict]]) -> dict[str, Resources]:
+        if not isinstance(entries, dict):
+            self.wrong("resources", "must be a mapping of stages, as self_train@METHOD, or default")
+            return {}
+        stages = [f"{stage}@{method}" for method in sections["methods"] for stage in METHOD_STAGES]
+        stages += [f"prepare@{name}" for name in sections["datasets"]]
+        stages += [f"checkpoint@{name}" for name in sections["checkpoints"]]
+        result = {}
+        for name, entry in entries.items():
+            key = f"resources.{name}"
+            if name not in ("default", *stages):
+                self.wrong(key, f"no such stage{did_you_mean(str(name), ['default', *stages])}")
+            elif not isinstance(entry, dict):
+                self.wrong(key, "must be {timeout_minutes: N, memory_gib: N}")
+            else:
+                self._keys(key, entry, (), ("timeout_minutes", "memory_gib"))
+                wrong = {k: v for k, v in entry.items() if not _is_number(v) or v <= 0}
+                for field_name, value in wrong.items():
+                    self.wrong(f"{key}.{field_name}", f"must be a number above 0, got {value!r}")
+                if not wrong and set(entry) <= {"timeout_minutes", "memory_gib"}:
+                    result[name] = Resources(**entry)
         return result
 
     def _profile(self, value: Any) -> str:
@@ -117,7 +141,7 @@ class Checker:
 
     def _method(self, name: str, entry: dict, profile: str, seeds: list[int], sections: dict) -> Method | None:
         key, before = f"methods.{name}", len(self.mistakes)
-        self._keys(key, entry, _METHOD_KEYS, _OPTIONAL_METHOD_KEYS)
+        self._keys(key, entry, _METHOD_KEYS, ())
         for field_name, section in (("data", "datasets"), ("checkpoint", "checkpoints")):
             value = entry.get(field_name)
             if field_name in entry and not (isinstance(value, str) and value in sections[section]):
@@ -155,13 +179,10 @@ class Checker:
         chosen_seeds = self._seeds(f"{key}.seeds", entry.get("seeds"), profile, seeds)
         claims = self._claims(key, entry.get("claims"), arms, stages)
         sweeps = self._sweeps(key, entry.get("sweeps", []), stages)
-        timeout = entry.get("timeout_minutes", 60)
-        if not isinstance(timeout, (int, float)) or timeout <= 0:
-            self.wrong(f"{key}.timeout_minutes", f"must be a positive number of minutes per stage, got {timeout!r}")
         if len(self.mistakes) > before:
             return None
         return Method(
-            name, entry["family"], entry["paper"], entry["data"], entry["checkpoint"], chosen_seeds, stages, claims, sweeps, timeout
+            name, entry["family"], entry["paper"], entry["data"], entry["checkpoint"], chosen_seeds, stages, claims, sweeps
         )  # fmt: skip
 
     def _call(self, key: str, stage: str, block: Any, profile: str, arm: str | None = None) -> Call | None:
@@ -297,6 +318,10 @@ class Checker:
             if "metric" in sweep and "against" in sweep:
                 result.append(Sweep(sweep["metric"], sweep["against"], sweep.get("lines")))
         return result
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_name(name: Any) -> bool:

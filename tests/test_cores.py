@@ -61,6 +61,45 @@ def test_core_of_a_killed_job_is_free_again(two_cores: Path) -> None:
     stuck[1].kill()
 
 
+def needy(folder: Path, memory_gib: float) -> None:
+    with cores.hold(memory_gib):
+        started = time.monotonic()
+        time.sleep(0.15)
+        (folder / f"{os.getpid()}").write_text(f"{started} {time.monotonic()} {cores.needed(memory_gib, 2)}")
+
+
+def test_jobs_that_need_much_memory_run_alone_and_get_their_turn(
+    two_cores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three jobs that need more than half of the memory among six that need little: never more than two cores' worth."""
+    monkeypatch.setattr(cores, "memory", lambda: 24.0)
+    jobs = [job for gib in (0.0, 13.0, 0.0, 0.0, 20.0, 0.0, 100.0, 0.0, 0.0) for job in start(1, needy, two_cores, gib)]
+    for job in jobs:
+        job.join(20)
+    spans = [tuple(map(float, path.read_text().split())) for path in two_cores.iterdir()]
+    assert sorted(cost for *_, cost in spans) == [1.0] * 6 + [2.0] * 3
+    for moment, *_ in spans:
+        assert sum(cost for begin, end, cost in spans if begin <= moment < end) <= 2
+
+
+@pytest.mark.parametrize(("gib", "of", "cores_needed"), [(0, 2, 1), (12, 2, 1), (12.1, 2, 2), (99, 2, 2), (4, 16, 3)])
+def test_cores_that_have_so_much_memory(
+    monkeypatch: pytest.MonkeyPatch, gib: float, of: int, cores_needed: int
+) -> None:
+    monkeypatch.setattr(cores, "memory", lambda: 24.0)
+    assert cores.needed(gib, of) == cores_needed
+
+
+def test_memory_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = cores.memory()
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(cores, "_CGROUP_MEMORY", limit)
+    limit.write_text("1073741824\n")
+    assert cores.memory() == 1.0
+    limit.write_text("max\n")
+    assert cores.memory() >= machine
+
+
 def test_without_a_driver_there_is_nothing_to_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(cores.VARIABLE, raising=False)
     with cores.hold(), cores.hold(), cores.hold():

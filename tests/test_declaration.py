@@ -121,7 +121,12 @@ MISTAKES = {
     "method with a reserved name": (lambda c: c["methods"].update(data=c["methods"]["toy"]), "methods.data: names are lower-case letters, digits and _, and not data or checkpoint"),
     "method that cannot be a folder": (lambda c: c["methods"].update({"To y": c["methods"]["toy"]}), "methods.To y: names are lower-case"),
     "data set named by a number": (lambda c: c["datasets"].update({7: {"step": "none"}}), "datasets.7: names are lower-case"),
-    "no time at all": (put(f"{TOY}.timeout_minutes", 0), "methods.toy.timeout_minutes: must be a positive number of minutes per stage, got 0"),
+    "no time at all": (put("resources", {"default": {"timeout_minutes": 0}}), "resources.default.timeout_minutes: must be a number above 0, got 0"),
+    "memory in words": (put("resources", {"cluster@toy": {"memory_gib": "8G"}}), "resources.cluster@toy.memory_gib: must be a number above 0, got '8G'"),
+    "resources of no stage": (put("resources", {"cluster@tpy": {"memory_gib": 8}}), "resources.cluster@tpy: no such stage; did you mean 'cluster@toy'?"),
+    "unknown resource": (put("resources", {"default": {"memory": 8}}), "resources.default.memory: unknown key; did you mean 'memory_gib'?"),
+    "resources in a list": (put("resources", [8]), "resources: must be a mapping of stages, as self_train@METHOD, or default"),
+    "resource without a name": (put("resources", {"default": 8}), "resources.default: must be {timeout_minutes: N, memory_gib: N}"),
     # claims and sweeps
     "claim with an unknown metric": (put(f"{TOY}.claims.0.metric", "acuracy"), "methods.toy.claims.0.metric: 'toy_accuracy' yields no metric 'acuracy'; did you mean 'accuracy'?"),
     "claim with an unknown arm": (put(f"{TOY}.claims.0.beats", "jittred"), "methods.toy.claims.0.beats: no arm 'jittred'; did you mean 'jittered'?"),

@@ -361,7 +361,7 @@ def test_timeout_ends_the_worker_processes(toy_workspace, wait_until) -> None:
         assert toy_workspace.tasks(stage, name).returncode == 0
 
     def slow(content: dict) -> None:
-        content["methods"]["toy"] |= {"timeout_minutes": 0.05}
+        content["resources"] = {"self_train@toy": {"timeout_minutes": 0.05}}
         content["methods"]["toy"]["self_train"] |= {"seconds": 120.0}
 
     toy_workspace.declare(slow)
@@ -370,7 +370,8 @@ def test_timeout_ends_the_worker_processes(toy_workspace, wait_until) -> None:
     assert time.monotonic() - started < 60
     assert result.returncode == 1
     assert result.stderr == (
-        "error: self_train@toy: took longer than timeout_minutes (0.05); raise it in params.yaml or do less\n"
+        "error: self_train@toy: took longer than 0.05 minutes; "
+        "params.yaml: raise resources.self_train@toy.timeout_minutes, or do less\n"
     )
     wait_until(lambda: not toy_workspace.processes(), 5, "workers end")
     assert not (toy_workspace.folder / "artifacts/toy/self_train").exists()

@@ -63,9 +63,12 @@ def test_back_and_forth_gives_the_same_bytes(params: Path) -> None:
 
 
 def test_key_that_a_block_lacks(params: Path) -> None:
-    before = params.read_text()
-    set_values(["methods.toy.timeout_minutes=5"], params)
-    assert params.read_text() == before.replace("    family: toys\n", "    timeout_minutes: 5\n    family: toys\n")
+    before = params.read_text() + "resources:\n  default:\n    memory_gib: 1\n"
+    params.write_text(before)
+    set_values(["resources.default.timeout_minutes=5"], params)
+    assert params.read_text() == before.replace(
+        "    memory_gib: 1\n", "    timeout_minutes: 5\n    memory_gib: 1\n"
+    )
 
 
 def test_value_that_does_not_fit_between_braces(params: Path) -> None:

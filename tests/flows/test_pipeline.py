@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -72,6 +75,45 @@ def test_second_run_is_fresh_and_needs_no_server(ran_workspace) -> None:
     assert f"{len(ran_workspace.lock())} fresh" in result.stdout
     assert states(result.stderr) == {}
     assert ran_workspace.contents("dvc.lock", "artifacts", "results") == before
+
+
+def test_empty_clone_takes_everything_from_the_remote(first_run, tmp_path) -> None:
+    """`--pull` executes no step, and only what the remote has lost is computed."""
+    origin = first_run[0].copy(tmp_path / "origin")
+    remote = tmp_path / "remote"
+    assert origin.dvc("remote", "add", "--default", "store", str(remote)).returncode == 0
+    assert origin.dvc("push", "--run-cache").returncode == 0
+    (lost,) = (out["md5"] for out in origin.lock()["cluster@toy"]["outs"])
+    (remote / "files" / "md5" / lost[:2] / lost[2:]).unlink()
+    shutil.rmtree(origin.folder / "artifacts")
+    shutil.rmtree(origin.folder / ".dvc" / "cache")
+    before = origin.read("dvc.lock")
+    result = origin.unlabeled("run", "--all", "--pull")
+    assert result.returncode == 0, result.stderr
+    found = states(result.stderr)
+    assert found.pop("cluster@toy") == "ran"
+    assert found == dict.fromkeys(found, "restored")
+    assert len(found) == len(origin.lock()) - 2  # code.yaml was there
+    assert origin.read("dvc.lock") == before
+    assert origin.dvc("status").stdout.strip() == "Data and pipelines are up to date."
+    assert recorded_task_runs(origin) == {"COMPLETED": len(origin.lock()) - 1}
+
+
+def recorded_task_runs(workspace) -> dict[str, int]:
+    """Of the last flow run, as it stands in the database of the temporary Prefect server."""
+    with sqlite3.connect(Path(workspace.environment["PREFECT_HOME"]) / "prefect.db") as database:
+        (last,) = database.execute("SELECT id FROM flow_run ORDER BY start_time DESC LIMIT 1").fetchone()
+        return dict(
+            database.execute("SELECT state_type, count(*) FROM task_run WHERE flow_run_id = ? GROUP BY 1", (last,))
+        )
+
+
+def test_pull_without_a_remote(ran_workspace) -> None:
+    shutil.rmtree(ran_workspace.folder / "artifacts" / "toy" / "evaluate")
+    result = ran_workspace.unlabeled("run", "--all", "--pull")
+    assert result.returncode == 1
+    said = "error: --pull: there is no default DVC remote; add one with: dvc remote add --default NAME URL\n"
+    assert result.stderr == said
 
 
 @pytest.mark.slow
@@ -231,13 +273,13 @@ def test_second_run_is_refused_and_ctrl_c_ends_the_first(ran_workspace, wait_unt
 def test_timeout_fails_the_stage_without_another_try(ran_workspace, wait_until) -> None:
     def slow(content: dict) -> None:
         slowly(120.0)(content)
-        content["methods"]["toy"]["timeout_minutes"] = 0.05
+        content["resources"] = {"default": {"timeout_minutes": 0.05}}
 
     ran_workspace.declare(slow)
     result = ran_workspace.unlabeled("run", "toy")
     assert result.returncode == 1
     assert states(result.stderr)["self_train@toy"] == "failed"
-    assert result.stderr.count("took longer than timeout_minutes (0.05)") <= 2  # while it runs, and at the end
+    assert result.stderr.count("took longer than 0.05 minutes") <= 2  # while it runs, and at the end
     wait_until(lambda: not ran_workspace.processes(), 5, "all processes end")
 
 
