@@ -35,7 +35,7 @@ serve: install  ## Prefect server, MLflow UI and a worker on 127.0.0.1
 	$(BIN)/unlabeled serve
 
 bench: install  ## measure; nothing here is a test
-	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	for file in tests/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -110,6 +110,7 @@ class Graph:
         self._lock_file = LockFile(LOCK, list(self._stages))
         self._turn = threading.Lock()
         self._commands: dict[str, Callable[[list[str]], int]] = {}
+        self._executed: set[str] = set()  # stages whose command ran when they were last reproduced
         self._pulls = False
         self._locked = threading.local()  # .paths: what this thread has locked, as (mode, path)
 
@@ -206,6 +207,7 @@ class Graph:
             codes.append(warm.run_stage(arguments, tell, flow_run))
             return codes[-1]
 
+        self._executed.discard(name)
         self._commands[name] = run
         try:
             with self._at_work():
@@ -222,7 +224,7 @@ class Graph:
             raise
         finally:
             del self._commands[name]
-        return "ran" if codes else "restored"
+        return "ran" if name in self._executed else "restored"
 
     def _pulled(self, stage: Any) -> bool:
         """Whether a stage that only lacked its outputs now has them from the remote."""
@@ -268,6 +270,7 @@ class Graph:
         from dvc.stage.exceptions import StageCmdFailedError
 
         words = shlex.split(stage.cmd) if isinstance(stage.cmd, str) else []
+        self._executed.add(stage.addressing)
         self._turn.release()
         try:
             if words[:3] != COMMAND:
