@@ -41,6 +41,14 @@ def main() -> None:
         for line in str(error).splitlines():
             err.print(f"[red]error:[/] {_plain(line)}")
         sys.exit(2)
+    except Exception as error:
+        from flows.workspace import explain
+
+        told = explain(error)
+        if told is None or os.environ.get("UNLABELED_VERBOSE"):
+            raise
+        err.print(f"[red]error:[/] {_plain(told)}")
+        sys.exit(2)
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:  # typer has made this of the KeyboardInterrupt
             err.print("interrupted; run the same command again to go on")

@@ -117,3 +117,29 @@ def split(content: str) -> tuple[str, dict[str, str]]:
     bounds = [*(m.start() for m in names), len(body)]
     entries = {m.group(1).strip("'\""): body[m.start() : end] for m, end in zip(names, bounds[1:], strict=True)}
     return head + found, entries
+
+
+def damage(path: Path = Path("dvc.lock")) -> str | None:
+    """What is wrong with a lock file that DVC cannot use, with the line if there is one; None if it is sound."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from voluptuous import Invalid
+
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        if content is None:
+            return f"{path}: empty"
+        COMPILED_LOCKFILE_SCHEMA(content)
+        for stage, entry in content.get("stages", {}).items():
+            for item in [*entry.get("deps", []), *entry.get("outs", [])]:
+                if item.get("hash", "md5") != "md5":
+                    return f"{path}: {stage}: {item['path']}: unknown hash '{item['hash']}'"
+    except FileNotFoundError:
+        return None
+    except MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
+        return f"{path}:{line} {error.problem or 'not YAML'}"
+    except (Invalid, YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
+        return f"{path}: damaged ({str(error).splitlines()[0]})"
+    return None

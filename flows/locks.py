@@ -1,7 +1,8 @@
-"""DVC's record of who reads and writes which file, `.dvc/tmp/rwlock`, freed of processes that are no more.
+"""What a killed process leaves in DVC's own folders and every later command would stumble over.
 
-DVC rewrites it in place some times a second, so a driver that is killed may leave it half written, which stops every
-later command; and it knows a process by its number alone, which soon belongs to another one, in containers at once.
+`.dvc/tmp/rwlock` is DVC's record of who reads and writes which file. DVC rewrites it in place some times a second, so
+it may be left half written; and DVC knows a process by its number alone, which soon belongs to another one, in
+containers at once. In the run cache, DVC makes a folder, then its entry: an empty one ends every run with a TypeError.
 DVC's other lock, `.dvc/tmp/lock`, is the kernel's and needs no care.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,10 @@ def clear_dead_locks() -> list[Holder]:
         if content is None:
             FILE.unlink()
             return []
-        holders = {(info["pid"], info["cmd"]): _holder(info) for info in _entries(content)}
+        found = {(info["pid"], info["cmd"]): _holder(info) for info in _entries(content)}
 
         def kept(info: dict[str, Any]) -> bool:
-            return info["pid"] != os.getpid() and holders[info["pid"], info["cmd"]].alive
+            return info["pid"] != os.getpid() and found[info["pid"], info["cmd"]].alive
 
         left = {
             "write": {path: info for path, info in content.get("write", {}).items() if kept(info)},
@@ -59,7 +60,23 @@ def clear_dead_locks() -> list[Holder]:
             partial = FILE.with_name(".rwlock.partial")
             partial.write_text(json.dumps(left))
             os.replace(partial, FILE)
-    return [holder for (pid, _), holder in holders.items() if holder.alive and pid != os.getpid()]
+    return [holder for (pid, _), holder in found.items() if holder.alive and pid != os.getpid()]
+
+
+def clear_run_cache() -> None:
+    """Remove what was left half made in DVC's run cache. Call it while no other process uses DVC here."""
+    for key in _run_cache().glob("??/*"):
+        with suppress(OSError):  # a shared cache may hold folders of others
+            for partial in key.glob(".*.tmp"):
+                partial.unlink()
+            key.rmdir()  # fails unless it is empty
+
+
+def _run_cache() -> Path:
+    from dvc.config import Config
+
+    folder = Config(".dvc", validate=False)["cache"].get("dir", "cache")
+    return Path(".dvc") / folder / "runs"
 
 
 def holders() -> list[Holder] | None:

@@ -139,6 +139,8 @@ class Schedule:
             self._start(jobs)
             if self._running:
                 self._settle(self._done.get())
+        if not self._outcome.failed:
+            self._graph.settle()
         return self._outcome
 
     def _start(self, jobs: int) -> None:

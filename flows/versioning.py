@@ -101,7 +101,7 @@ class Graph:
         lock: Any = self._repo.lock
         lock._wait = True  # another DVC command takes seconds; what has been computed must be recorded
         graph = dvc_reproduce.get_active_graph(self._repo.index.graph)
-        order = dvc_reproduce.plan_repro(graph, dvc_reproduce.collect_stages(self._repo, ["dvc.yaml"]))
+        order = dvc_reproduce.plan_repro(graph, [s for s in self._repo.index.stages if s.path_in_repo == "dvc.yaml"])
         self._stages: dict[str, Any] = {stage.addressing: stage for stage in order}
         self._upstream = {
             name: {earlier.addressing for earlier in networkx.descendants(graph, stage)}
@@ -174,7 +174,8 @@ class Graph:
 
         A stage missing from the answer is up to date now; it may still become stale through an upstream stage.
         """
-        with self._at_work():
+        files = [item.fs_path for name in stages for item in (*self._stages[name].deps, *self._stages[name].outs)]
+        with self._at_work(), self._lock_once(self._repo.tmp_dir, self._repo.fs, COMMAND[-1], files, [], False):
             status = {name: self._stages[name].status() for name in stages}
         return {name: list(_explain(found[name])) for name, found in status.items() if name in found}
 
@@ -225,6 +226,10 @@ class Graph:
         finally:
             del self._commands[name]
         return "ran" if name in self._executed else "restored"
+
+    def settle(self) -> None:
+        """Say that all that was asked for is up to date: see `LockFile.settle`."""
+        self._lock_file.settle()
 
     def _pulled(self, stage: Any) -> bool:
         """Whether a stage that only lacked its outputs now has them from the remote."""

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tasks
-from flows.locks import clear_dead_locks
+from flows import lockfile
+from flows.locks import clear_dead_locks, clear_run_cache
 from tasks.declaration import PARAMS
 from tasks.record import STATE
 
 LOCK = STATE / "run.lock"
+DISK_ERRORS = {
+    errno.ENOSPC: "make room, for example with 'dvc gc --workspace'",
+    errno.EDQUOT: "make room, for example with 'dvc gc --workspace'",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "make it writable",
+}
+PATIENCE_SECONDS = 5.0  # with commands such as `dvc status`, which editors run all the time
 
 _held = False
 
@@ -66,11 +76,41 @@ def exclusive(wait: Callable[[str], None] | None = None) -> Iterator[None]:
             wait(f"{other}; waiting for it")
             fcntl.flock(stream, fcntl.LOCK_EX)
         stream.truncate(0)
-        stream.write(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
-        stream.flush()
-        clear_dead_locks()
+        with suppress(OSError):  # a full disk: it only serves the message above
+            stream.write(f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}")
+            stream.flush()
+        _clear_after_dead_processes(wait)
         _held = True
         try:
             yield
         finally:
             _held = False
+
+
+def _clear_after_dead_processes(wait: Callable[[str], None] | None) -> None:
+    started, told = time.monotonic(), False
+    while others := clear_dead_locks():
+        at_work = f"DVC is at work in {Path.cwd()}: {', '.join(map(str, others))}"
+        if wait is None and time.monotonic() - started > PATIENCE_SECONDS:
+            raise WorkspaceError(f"{at_work}; wait for it, or stop it")
+        if wait is not None and not told:
+            wait(f"{at_work}; waiting for it")
+            told = True
+        time.sleep(0.2)
+    clear_run_cache()
+
+
+def explain(error: BaseException) -> str | None:
+    """What to do about an error that lies in the workspace and not in the program; None if it is none of these.
+
+    A disk that is full or read-only, a dvc.lock that has been damaged.
+    """
+    if (damage := lockfile.damage()) is not None:
+        return f"{damage}; take it back with 'git checkout dvc.lock', or delete it: DVC's cache still has the results"
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            return f"{error.filename or Path.cwd()}: {error.strerror}; {DISK_ERRORS[error.errno]}, then run it again"
+        if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+            return f"{Path.cwd()}: {error}; {DISK_ERRORS[errno.ENOSPC]}, then run it again"
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 HERE = Path(__file__).resolve().parent
 
@@ -26,6 +27,32 @@ class GraphProcess:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def create(self, folder: Path, stages: dict[str, Any] | None = None) -> Path:
+        """Make an empty DVC project, or one with these stages; returns its folder."""
+        (folder / ".dvc").mkdir(parents=True)
+        (folder / ".dvc" / "config").write_text("[core]\n    no_scm = True\n")
+        if stages is not None:
+            self.declare(folder, stages)
+        return folder
+
+    def declare(self, folder: Path, stages: dict[str, Any]) -> None:
+        """Write dvc.yaml."""
+        YAML(typ="safe", pure=True).dump({"stages": stages}, folder / "dvc.yaml")
+
+    def lock(self, folder: Path) -> dict[str, Any]:
+        """The stages of dvc.lock."""
+        path = folder / "dvc.lock"
+        return YAML(typ="safe").load(path.read_text())["stages"] if path.exists() else {}
+
+    def contents(self, folder: Path, *patterns: str) -> dict[str, str]:
+        """Text of every file below `folder` that matches."""
+        files = {p for pattern in patterns for p in folder.glob(pattern) if p.is_file()}
+        return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(files)}
+
     def ask(self, folder: Path, action: str, **request: Any) -> dict[str, Any]:
         """Answer to one request; a traceback in the child fails the test, unless `crash=True` allows it."""
         allowed = request.pop("crash", False)
@@ -33,7 +60,9 @@ class GraphProcess:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"folder": str(folder), "action": action, **request}) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        assert line, "the process has ended; see its standard error"
+        answer = json.loads(line)
         assert allowed or "crash" not in answer, answer["crash"]
         return answer
 

@@ -3,9 +3,12 @@
 `python graph_process.py` imports DVC and the flow once and answers each line of JSON on standard input with one
 on standard output, from a forked child: every request meets a fresh process, a fresh `Repo`, and costs no start.
 
-Request: `{"folder": ..., "action": "drive" | "repro" | "dry" | "status", "jobs": 3, "kill": [n, half] | null}`.
-`kill` ends the child by SIGKILL just before its n-th change of a file (or start of a command). If `half`, a file
-that was to be rewritten in place is first cut to half its length, as when the death comes between two writes.
+Request: `{"folder": ..., "action": "drive" | "repro" | "dry" | "status"}` and, if wanted,
+- `jobs`: stages side by side;
+- `kill: [n, half]`: end the child by SIGKILL just before its n-th change of a file (or start of a command). If `half`,
+  a file that was to be rewritten in place is first cut to half its length, as when death comes between two writes;
+- `clock`: seconds by which the child's clock is wrong;
+- `outlive`: what the child has started is left alone when it has ended.
 Answer: `{"states", "errors", "operations", "killed"}`, or `{"crash": traceback}`.
 """
 
@@ -18,6 +21,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,7 +49,19 @@ class ThreadTask:
         self._pool.shutdown()
 
     def submit(self, stage: str, graph: Any) -> Any:
-        return ThreadRun(self._pool.submit(graph.reproduce, stage))
+        return ThreadRun(self._pool.submit(reproduce, graph, stage))
+
+
+def reproduce(graph: Any, stage: str) -> str:
+    from flows.versioning import StageFailed
+
+    try:
+        return graph.reproduce(stage)
+    except StageFailed:
+        raise
+    except Exception:
+        traceback.print_exc()  # pytest shows it beside the failed test
+        raise
 
 
 class ThreadRun:
@@ -152,8 +168,9 @@ def answer(request: dict) -> dict[str, Any]:
     with os.fdopen(reader) as stream:
         said = stream.read()
     _, ended = os.waitpid(child, 0)
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
+    if not request.get("outlive"):
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
     killed = os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == signal.SIGKILL
     return {"states": {}, "errors": {}, **(json.loads(said) if said else {}), "killed": killed}
 
@@ -161,6 +178,9 @@ def answer(request: dict) -> dict[str, Any]:
 def in_child(request: dict) -> dict[str, Any]:
     os.chdir(request["folder"])
     os.environ["DVC_SITE_CACHE_DIR"] = request["folder"] + "-site"
+    if "clock" in request:
+        genuine = time.time
+        time.time = lambda: genuine() + request["clock"]
     counter = Counter(request["folder"], request.get("kill"))
     sys.addaudithook(counter)
     try:
