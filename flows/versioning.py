@@ -22,7 +22,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from flows import warm
+from flows import stamp, warm
 from flows.lockfile import LockFile
 from tasks.declaration import Declaration, DeclarationError, read_yaml
 from tasks.fingerprint import changed_behind_links
@@ -65,10 +65,18 @@ def nothing_to_do(methods: list[str] | None) -> list[str] | None:
     paths = _data_paths()
     if paths is None or any(path.resolve() != Path.cwd() / path for path in paths):
         return None  # data behind a link, which DVC does not follow
+    if (stages := stamp.unchanged(methods)) is not None:
+        return stages
     try:
         with Graph() as graph:
             stages = graph.stages(methods)
-            return None if stages is None or graph.changes(stages) else stages
+            files = graph.files()
+            before = stamp.signature(files)
+            if stages is None or graph.changes(stages):
+                return None
+            if methods is None:
+                stamp.write({"": stages, **graph.stages_of_methods()}, files, before)
+            return stages
     except DvcException:
         return None
 
@@ -164,6 +172,16 @@ class Graph:
             return None
         needed = set(last).union(*(self.upstream(stage) for stage in last))
         return [stage for stage in self._stages if stage in needed]
+
+    def stages_of_methods(self) -> dict[str, list[str]]:
+        """`stages` of every method."""
+        methods = [name.partition("@")[2] for name in self._stages if name.startswith("evaluate@")]
+        return {method: self.stages([method]) or [] for method in methods}
+
+    def files(self) -> list[str]:
+        """Paths of all dependencies and outputs."""
+        items = [item for stage in self._stages.values() for item in (*stage.deps, *stage.outs)]
+        return sorted({os.path.relpath(item.fs_path) for item in items})
 
     def upstream(self, name: str) -> set[str]:
         """All stages that `name` depends on, directly or not."""
