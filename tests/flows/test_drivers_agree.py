@@ -206,13 +206,13 @@ def few(examples: int):
     )
 
 
-@few(12)
+@few(6)
 @given(project=projects(), history=HISTORIES)
 def test_same_stages_and_same_lock(graphs, tmp_path_factory, project: Project, history: History) -> None:
     check_history(graphs, tmp_path_factory.mktemp("twins"), project, history)
 
 
-@few(8)
+@few(4)
 @given(project=projects(), history=KILLED_HISTORIES)
 def test_same_lock_after_kills(graphs, tmp_path_factory, project: Project, history: History) -> None:
     check_history(graphs, tmp_path_factory.mktemp("twins"), project, history)
