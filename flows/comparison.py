@@ -42,7 +42,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """As the columns of `COLUMNS`."""
         failed = bool(self.finished.errors)
-        judged = not self.variant.is_current and self.against_current["difference"] is not None
+        judged = self.against_current["difference"] is not None
         return (
             self.variant.label + (" (current)" if self.variant.is_current else ""),
             "failed" if failed else plus_minus(self.interval) if self.interval else "not measured",
@@ -104,7 +104,8 @@ def compare(plan: Plan, finished: dict[str, Finished], folder: Path) -> Comparis
     rows = []
     for variant in plan.variants:
         own, current = values[variant.name], values[CURRENT]
-        judged = judge(claim, {MAIN: own, CURRENT: current}) if set(own) & set(current) else UNMEASURED
+        comparable = not variant.is_current and set(own) & set(current)
+        judged = judge(claim, {MAIN: own, CURRENT: current}) if comparable else UNMEASURED
         interval = t_interval(list(own.values())) if own else None
         rows.append(Row(variant, finished[variant.name], own, interval, judged))
     return Comparison(plan, rows, folder)

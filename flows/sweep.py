@@ -127,7 +127,7 @@ def make_workspace(folder: Path, variant: Variant, cache: Path) -> None:
 def absolute(uri: str) -> str:
     """MLflow's address as it is to be written in another folder: a relative path made absolute."""
     parts = urlsplit(uri)
-    if parts.scheme in ("", "file"):
+    if parts.scheme in ("", "file") and uri != "databricks":
         path = Path(unquote(parts.path))
         return uri if path.is_absolute() else path.resolve().as_uri()
     if parts.scheme.startswith("sqlite") and not parts.netloc and parts.path[1:] not in ("", ":memory:"):

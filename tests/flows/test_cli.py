@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-COMMANDS = ["list", "show", "run", "status", "compare", "report", "verdicts", "sync", "validate", "doctor", "serve"]
+COMMANDS = ["list", "show", "run", "sweep", "status", "compare", "report", "verdicts", "sync", "validate", "doctor", "serve"]
 LOADING = {"src", "href", "data", "poster", "srcset", "action"}
 
 
