@@ -14,6 +14,7 @@ from pathlib import Path
 from tasks.record import STATE
 
 HEAD = "schema: '2.0'\nstages:\n"
+_LAID_OUT = re.compile(r"(?:  \S.*:\n(?:    .*\n|\n)*)*")
 _NAME = re.compile(r"^  (?=\S)(.+):\n", re.MULTILINE)
 
 
@@ -107,16 +108,31 @@ def _hash(content: str) -> str:
 
 
 def split(content: str) -> tuple[str, dict[str, str]]:
-    """What stands before the first stage, and the text of every stage, of a file in DVC's own format."""
+    """What stands before the first stage, and the text of every stage, of a lock file.
+
+    A file that is not laid out as DVC does it (another program's indentation, no end of the last line) is laid out
+    anew.
+    """
     if not content.strip():
         return HEAD, {}
     head, found, body = content.partition("\nstages:\n")
+    if not found or not body.endswith("\n") or not _LAID_OUT.fullmatch(body):
+        head, found, body = _laid_out(content).partition("\nstages:\n")
     if not found:
         return HEAD, {}  # `stages: {}`, as DVC leaves it when the last stage is removed
     names = list(_NAME.finditer(body))
     bounds = [*(m.start() for m in names), len(body)]
     entries = {m.group(1).strip("'\""): body[m.start() : end] for m, end in zip(names, bounds[1:], strict=True)}
     return head + found, entries
+
+
+def _laid_out(content: str) -> str:
+    from dvc.utils.serialize import dumps_yaml
+    from ruamel.yaml import YAML
+
+    parsed = YAML(typ="safe").load(content)
+    stages = parsed.pop("stages", {})
+    return dumps_yaml({**parsed, "stages": stages})
 
 
 def damage(path: Path = Path("dvc.lock")) -> str | None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
-from flows.lockfile import LockFile, split
+from flows.lockfile import LockFile, damage, split
 
 NAMES = [*"abcdef", "evaluate@sbcl", "pretrain@a-very_long.name"]
 
@@ -21,7 +22,7 @@ def entry(name: str, value: int) -> dict:
             "cmd": f"python -m tasks {name}",
             "deps": [{"path": long, "hash": "md5", "md5": f"{value:032x}.dir", "size": value, "nfiles": 3}],
             "params": {"params.yaml": {"methods": {"x": [1e-05, 0.1, "yes", "1e3", None, True, "ü", "a: b", ""]}}},
-            "outs": [{"path": name, "hash": "md5", "md5": "00", "size": value}],
+            "outs": [{"path": name, "hash": "md5", "md5": "0a", "size": value}],
         }
     }
 
@@ -143,3 +144,37 @@ def test_note_and_file_fit_whenever_death_comes(tmp_path: Path, monkeypatch: pyt
     again.record(entry("a", 1))
     again.record(entry("b", 1))
     assert in_file(path) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "schema: '2.0'\nstages:\n  b:\n    cmd: echo\n  c:\n    cmd: echo",  # no end of the last line
+        "schema: '2.0'\nstages:\n    b:\n        cmd: echo\n    c:\n        cmd: echo\n",
+        "schema: '2.0'\nstages: {b: {cmd: echo}, c: {cmd: echo}}\n",
+        "stages:\n  b:\n    cmd: echo\n# by hand\n  c:\n    cmd: echo\nschema: '2.0'\n",
+    ],
+)
+def test_other_layouts_lose_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "theirs").write_text(text)
+    (tmp_path / "dvc.lock").write_text(text)
+    written_by_dvc(tmp_path / "theirs", [entry("c", 1), entry("d", 1)])
+    lock = LockFile(tmp_path / "dvc.lock", order=["a", "b", "c", "d"])
+    lock.record(entry("c", 1))
+    lock.record(entry("d", 1))
+    yaml = YAML(typ="safe")
+    assert yaml.load((tmp_path / "dvc.lock").read_text()) == yaml.load((tmp_path / "theirs").read_text())
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "dvc.lock"
+    assert damage(path) is None
+    LockFile(path, ["a"]).record(entry("a", 1))
+    assert damage(path) is None
+    whole = path.read_text()
+    path.write_text(whole[: whole.index("    - path") + 11] + "'")
+    assert str(damage(path)).startswith(f"{path}: line ")
+    path.write_text(whole.replace("hash: md5", "hash: m"))
+    assert damage(path) == f"{path}: a: {'/'.join(['artifacts', *['a rather long folder name'] * 5])}: unknown hash 'm'"
+    path.write_text("")
+    assert damage(path) == f"{path}: empty"
