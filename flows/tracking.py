@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks.artifacts import Metrics, digest
 from tasks.claims import CONFIDENCE
@@ -25,6 +25,7 @@ from tasks.declaration import MAIN
 from tasks.record import OUTBOX, STATE
 from tasks.run import arm_folder, dataset_folder
 
+T = TypeVar("T")
 ENTRY = "unlabeled.entry"
 STORE = STATE / "mlflow.db"
 ARTIFACTS = STATE / "mlartifacts"
@@ -102,6 +103,9 @@ def _one_writer() -> Iterator[None]:
 
 def client() -> Any:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    # A server's address is otherwise printed once for every arm and seed.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
@@ -111,13 +115,26 @@ def client() -> Any:
 
 
 def _experiment(client: Any, method: str) -> str:
-    experiment = client.get_experiment_by_name(method)
-    if experiment is not None:
-        return experiment.experiment_id
-    location = None if os.environ.get("MLFLOW_TRACKING_URI") else (ARTIFACTS / method).resolve().as_uri()
-    # Without this tag the web page shows language-model traces first, and no runs.
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    return client.create_experiment(method, artifact_location=location, tags=tags)
+    def find_or_create() -> str:
+        experiment = client.get_experiment_by_name(method)
+        if experiment is not None:
+            return experiment.experiment_id
+        location = None if os.environ.get("MLFLOW_TRACKING_URI") else (ARTIFACTS / method).resolve().as_uri()
+        # Without this tag the web page shows language-model traces first, and no runs.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return client.create_experiment(method, artifact_location=location, tags=tags)
+
+    return _twice(find_or_create)
+
+
+def _twice(attempt: Callable[[], T]) -> T:
+    """Try again where MLflow creates what is not there yet: another workspace may have been faster by a moment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return attempt()
+    except MlflowException:
+        return attempt()
 
 
 def _log_entry(client: Any, entry: Path, facts: dict[str, Any], result: dict[str, Any]) -> None:
@@ -209,7 +226,8 @@ def _log_data(client: Any, run_id: str, facts: dict[str, Any]) -> None:
 
     source = json.dumps({"path": dataset_folder(facts["data"]).as_posix()})
     described = MlflowDataset(facts["data"], facts["digests"]["data"][:8], "local", source)
-    client.log_inputs(run_id, datasets=[DatasetInput(described, [InputTag("mlflow.data.context", "training")])])
+    inputs = [DatasetInput(described, [InputTag("mlflow.data.context", "training")])]
+    _twice(lambda: client.log_inputs(run_id, datasets=inputs))
 
 
 def _log_model(client: Any, run_id: str, facts: dict[str, Any], seed: int) -> None:

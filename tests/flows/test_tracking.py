@@ -169,6 +169,34 @@ def test_exactly_once(entry, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(run.data.tags[tracking.ENTRY] for run in runs) == sorted([posted.name, second.name] * 10)
 
 
+def test_another_workspace_is_faster(entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experiment and data set appear on the server between our look and our attempt to create them."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    entry()
+    create, log_inputs = MlflowClient.create_experiment, MlflowClient.log_inputs
+    late: list[str] = []
+
+    def create_second(client: Any, name: str, **options: Any) -> str:
+        create(client, name)
+        return create(client, name, **options)  # raises, as the server does
+
+    def log_second(client: Any, run: str, **options: Any) -> None:
+        if not late:
+            late.append(run)
+            raise MlflowException('BAD_REQUEST: duplicate key value violates unique constraint "dataset_pk"')
+        log_inputs(client, run, **options)
+
+    monkeypatch.setattr(MlflowClient, "create_experiment", create_second)
+    monkeypatch.setattr(MlflowClient, "log_inputs", log_second)
+    assert tracking.sync(warn=fail) == 1
+    assert late
+    nested = [run for run in logged() if "mlflow.parentRunId" in run.data.tags]
+    assert len(nested) == 9
+    assert all(len(run.inputs.dataset_inputs) == 1 for run in nested)
+
+
 def test_damaged_entry_does_not_hold_up_the_others(entry) -> None:
     first, second = entry(), entry()
     older = min(first, second)
