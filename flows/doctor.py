@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
 
+from flows import lockfile, locks, versioning
 from tasks.declaration import PARAMS, PROFILES, DeclarationError, read_yaml, validate
 
 MINIMUM_FREE_GB = 2.0
@@ -41,7 +42,9 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "device", _device
     for profile in PROFILES:
         yield f"declaration, profile {profile}", lambda profile=profile: _declaration(profile)
+    yield "dvc.lock", _lock_file
     yield "dvc", _dvc
+    yield "locks", _locks
     yield "mlflow", _mlflow
     yield "disk", _disk
     yield "workspace", _writable
@@ -92,6 +95,23 @@ def _dvc() -> str:
             return f"{len(repo.index.stages)} stages, cache at {os.path.relpath(repo.cache.local.path)}"
     except DvcException as error:
         raise Problem(f"{error}; is this a clone with .dvc/ and dvc.yaml?") from error
+
+
+def _lock_file() -> str:
+    damage = lockfile.damage()
+    if damage is not None:
+        raise Problem(f"{damage}; take it back with 'git checkout dvc.lock', or delete it: DVC's cache has the results")
+    return "sound" if versioning.LOCK.exists() else "none yet"
+
+
+def _locks() -> str:
+    holders = locks.holders()
+    if holders is None:
+        raise Problem(f"{locks.FILE} is damaged, as a killed process leaves it: the next 'unlabeled run' removes it")
+    dead = [str(holder) for holder in holders if not holder.alive]
+    if dead:
+        raise Problem(f"left behind by {', '.join(dead)}: the next 'unlabeled run' clears them")
+    return f"in use by {', '.join(map(str, holders))}" if holders else "free"
 
 
 def _mlflow() -> str:

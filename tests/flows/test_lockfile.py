@@ -22,7 +22,7 @@ def entry(name: str, value: int) -> dict:
             "cmd": f"python -m tasks {name}",
             "deps": [{"path": long, "hash": "md5", "md5": f"{value:032x}.dir", "size": value, "nfiles": 3}],
             "params": {"params.yaml": {"methods": {"x": [1e-05, 0.1, "yes", "1e3", None, True, "ü", "a: b", ""]}}},
-            "outs": [{"path": name, "hash": "md5", "md5": "0a", "size": value}],
+            "outs": [{"path": name, "hash": "md5", "md5": "a0" * 16, "size": value}],
         }
     }
 
@@ -172,7 +172,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     LockFile(path, ["a"]).record(entry("a", 1))
     assert damage(path) is None
     whole = path.read_text()
-    path.write_text(whole[: whole.index("    - path") + 11] + "'")
+    path.write_text(whole[: whole.index("    - path")] + "    - path: [")
     assert str(damage(path)).startswith(f"{path}: line ")
     path.write_text(whole.replace("hash: md5", "hash: m"))
     assert damage(path) == f"{path}: a: {'/'.join(['artifacts', *['a rather long folder name'] * 5])}: unknown hash 'm'"
