@@ -106,8 +106,10 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bo
             return Cancelled(message="interrupted")
     for entry in logged:
         entry.result()  # trouble with MLflow is a warning; an error here is one of ours
+    table = results.markdown_table(list(declaration.methods))
+    runs = "".join(f"- {line}\n" for line in tracking.runs_of(os.environ["UNLABELED_FLOW_RUN"]))
     create_markdown_artifact(
-        results.markdown_table(list(declaration.methods)), key="verdicts", description="Claims of this run's methods"
+        f"{table}\nMLflow:\n\n{runs}" if runs else table, key="verdicts", description="Claims of this run's methods"
     )
     return outcome
 

@@ -1,4 +1,4 @@
-"""`unlabeled serve`: Prefect server, MLflow UI and a worker on this machine, until Ctrl-C."""
+"""`unlabeled serve`: Prefect server with the deployments of prefect.yaml, MLflow UI and a worker, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from rich.console import Console
 
 from flows.tracking import tracking_uri
+from tasks.declaration import read_yaml
 from tasks.record import STATE
 
 POOL = "unlabeled"
@@ -22,11 +25,17 @@ START_SECONDS = 90
 LOGS = STATE / "logs"
 
 
+class ServeError(RuntimeError):
+    """One of the servers cannot be started; the message says where to look."""
+
+
 def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> int:
     """Start everything, wait for Ctrl-C or for one of them to end; returns the exit code."""
+    signal.signal(signal.SIGTERM, _as_ctrl_c)  # service managers end it so
     LOGS.mkdir(parents=True, exist_ok=True)
     api = f"http://{host}:{prefect_port}/api"
     os.environ.update({"PREFECT_API_URL": api, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"})
+    os.environ["PWD"] = os.getcwd()  # which prefect.yaml names; a shell's is where the command was given
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     running: dict[str, subprocess.Popen] = {}
     try:
@@ -36,10 +45,14 @@ def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> i
             ["ui", "--host", host, "--port", str(mlflow_port), "--backend-store-uri", tracking_uri()],
         )
         _wait_for(f"{api}/health", running["prefect"])
+        _prefect("pool", ["work-pool", "create", POOL, "--type", "process", "--overwrite"])
         running["worker"] = _start("prefect", ["worker", "start", "--pool", POOL, "--type", "process"], log="worker")
+        _prefect("deploy", ["--no-prompt", "deploy", "--all"])
         _wait_for(f"http://{host}:{mlflow_port}/health", running["mlflow"])
+        names = ", ".join(entry["name"] for entry in read_yaml(Path("prefect.yaml"))["deployments"])
         out.print(
-            f"Prefect  http://{host}:{prefect_port}\nMLflow   http://{host}:{mlflow_port}\nworker   pool '{POOL}'"
+            f"Prefect    http://{host}:{prefect_port}\nMLflow     http://{host}:{mlflow_port}\n"
+            f"worker     pool '{POOL}', deployments of prefect.yaml: {names}"
         )
         out.print(f"runs started with PREFECT_API_URL={api} appear there; logs in {LOGS}/; Ctrl-C stops all three")
         while all(process.poll() is None for process in running.values()):
@@ -47,7 +60,7 @@ def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> i
         ended = next(name for name, process in running.items() if process.poll() is not None)
         out.print(f"[red]error:[/] {ended} ended; see {LOGS}/{ended}.log")
         return 1
-    except TimeoutError as error:
+    except ServeError as error:
         out.print(f"[red]error:[/] {error}")
         return 1
     except KeyboardInterrupt:
@@ -55,6 +68,19 @@ def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> i
     finally:
         for process in reversed(running.values()):
             end_group(process)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _prefect(log: str, arguments: list[str]) -> None:
+    """Run a command of Prefect's that must succeed."""
+    with open(LOGS / f"{log}.log", "w") as stream:
+        command = [sys.executable, "-m", "prefect", *arguments]
+        code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False).returncode
+    if code:
+        raise ServeError(f"'prefect {' '.join(arguments)}' failed; see {LOGS}/{log}.log")
 
 
 def end_group(process: subprocess.Popen) -> None:
@@ -84,4 +110,4 @@ def _wait_for(url: str, process: subprocess.Popen) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
-    raise TimeoutError(f"{url} does not answer; see {LOGS}/ (is the port taken?)")
+    raise ServeError(f"{url} does not answer; see {LOGS}/ (is the port taken?)")

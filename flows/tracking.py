@@ -93,6 +93,26 @@ def sync(warn: Callable[[str], None]) -> int:
     return logged
 
 
+def runs_of(flow_run: str) -> list[str]:
+    """Markdown links to the MLflow runs of one Prefect flow run; names and ids where MLflow has no pages."""
+    waits = "some results wait for MLflow: run 'unlabeled sync' when it is back"
+    try:
+        connection, uri = client(), tracking_uri().rstrip("/")
+        experiments = [experiment.experiment_id for experiment in connection.search_experiments()]
+        wanted = f"tags.`prefect.flow_run` = '{flow_run}' and tags.`unlabeled.parent` = 'yes'"
+        found = connection.search_runs(experiments, wanted)
+    except Exception:  # `sync` has said what is wrong with it
+        return [waits]
+    pages = uri.startswith("http")
+    links = [
+        f"[{run.info.run_name}]({uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
+        if pages
+        else f"{run.info.run_name}: run {run.info.run_id} in {uri}"
+        for run in found
+    ]
+    return sorted(links) + ([waits] if waiting() else [])
+
+
 @contextmanager
 def _one_writer() -> Iterator[None]:
     STATE.mkdir(exist_ok=True)
