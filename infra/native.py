@@ -316,7 +316,9 @@ def program(name: str) -> str:
 
 def as_postgres(command: list[str]) -> list[str]:
     """PostgreSQL refuses to run as root."""
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command] if os.geteuid() == 0 else command
+    return (
+        ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command] if os.geteuid() == 0 else command
+    )
 
 
 def create_cluster(settings: dict[str, str], folder: Path) -> None:
@@ -404,7 +406,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("action", choices=["init", "up", "status", "env", "down"])
     parser.add_argument("--settings", type=Path, default=INFRA / ".env", help="default: infra/.env")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"data, logs, the worker's clone; default: {FOLDER}")
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help=f"data, logs, the worker's clone; default: {FOLDER}"
+    )
     parser.add_argument("--host", help="with env: name of the servers' host, as the client calls it")
     given = parser.parse_args()
     folder = given.folder.resolve()

@@ -3,6 +3,7 @@
     python infra/prove.py                  the servers of native.py: PostgreSQL, S3 store, Prefect, MLflow, a worker
     python infra/prove.py --sqlite         the ten flows only, on Prefect and MLflow servers with SQLite stores
     python infra/prove.py --flows 3        fewer flows side by side
+    python infra/prove.py --only worker    one check: strangers, flows, cache, worker or killed
     python infra/prove.py --json FILE      the figures, for machines
 
 It needs what native.py needs, and takes some minutes. Its projects are clones of this repository with the small steps of
@@ -40,6 +41,8 @@ REPOSITORY = native.INFRA.parent
 BIN = Path(sys.executable).parent
 LOCKED = re.compile(r"database (table )?is locked", re.IGNORECASE)
 HEARTBEAT_SECONDS = 30  # the least that Prefect accepts
+CHECKS = ("strangers", "flows", "cache", "worker", "killed")
+FOLLOW = ("run cache", "artifacts")  # they look at what "cache" has made
 TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -75,7 +78,9 @@ class Team:
         return run([str(BIN / command[0]), *command[1:]], workspace, {**self.environment(workspace), **environment})
 
     def environment(self, workspace: Path) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "AWS_", "DVC_", "GIT_"))}
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "AWS_", "DVC_", "GIT_"))
+        }
         return {
             **kept,
             **self.client,
@@ -174,7 +179,9 @@ def strangers_are_refused(team: Team) -> str:
         "S3, mlflow's key at bucket dvc": store("mlflow", "dvc"),
         "S3, each at its own": (store("dvc", "dvc"), store("mlflow", "mlflow")),
     }
-    expect(list(found.values()) == [401, 401, "AccessDenied", "AccessDenied", "AccessDenied", ("open", "open")], str(found))
+    expect(
+        list(found.values()) == [401, 401, "AccessDenied", "AccessDenied", "AccessDenied", ("open", "open")], str(found)
+    )
     return "Prefect 401, MLflow 401, S3 AccessDenied; each S3 key opens its own bucket alone"
 
 
@@ -256,7 +263,9 @@ def side_by_side(team: Team, flows: int) -> str:
         "flow runs Completed": sum(r["state_type"] == "COMPLETED" for r in new.values()),
         "flow runs": len(new),
         "evaluations in MLflow exactly once": sum(logged[i] == 1 for i in new),
-        "evaluations left in an outbox": sum(1 for w in workspaces for _ in (w / ".unlabeled" / "outbox").glob("[!.]*")),
+        "evaluations left in an outbox": sum(
+            1 for w in workspaces for _ in (w / ".unlabeled" / "outbox").glob("[!.]*")
+        ),
         "task runs Completed": task_runs(team, list(new)),
         "'database is locked'": locked(team, said),
     }
@@ -289,15 +298,17 @@ def locked(team: Team, said: list[str]) -> int:
 
 def killed_run_is_marked(team: Team) -> str:
     """The automation of zombies.yaml marks a flow run whose process was killed."""
+    workspace = team.clone("killed")
     automation = (native.INFRA / "zombies.yaml").read_text()
     quick = team.folder / "zombies.yaml"
     # As shipped, but for the waiting time, and named otherwise.
-    quick.write_text(automation.replace("within: 600", f"within: {2 * HEARTBEAT_SECONDS}").replace("name: Flow", "name: Soon, flow"))
+    quick.write_text(
+        automation.replace("within: 600", f"within: {2 * HEARTBEAT_SECONDS}").replace("name: Flow", "name: Soon, flow")
+    )
     for path in (native.INFRA / "zombies.yaml", quick):
-        team.run(team.folder / "first", "prefect", "--no-prompt", "automation", "create", "--from-file", str(path))
-    workspace = team.clone("killed")
+        team.run(workspace, "prefect", "--no-prompt", "automation", "create", "--from-file", str(path))
     step = workspace / "tasks" / "cluster" / "toy_halves.py"
-    step.write_text(step.read_text() + "\n\nimport time\n\ntime.sleep(600)\n")
+    step.write_text(step.read_text().replace("    x = ", "    __import__('time').sleep(600)\n    x = ", 1))
     before = set(team.flow_runs())
     driver = subprocess.Popen(
         [str(BIN / "unlabeled"), "run", "--all"], cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -315,7 +326,9 @@ def killed_run_is_marked(team: Team) -> str:
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
     started = time.monotonic()
-    wait_until(lambda: team.flow_runs()[new[0]["id"]]["state_type"] == "CRASHED", 240, "the killed run marked as crashed")
+    wait_until(
+        lambda: team.flow_runs()[new[0]["id"]]["state_type"] == "CRASHED", 240, "the killed run marked as crashed"
+    )
     return f"Crashed {time.monotonic() - started:.0f} s after the kill (with {2 * HEARTBEAT_SECONDS} s, not 600 s, of patience)"
 
 
@@ -330,7 +343,20 @@ def git(folder: Path, *arguments: str) -> str:
 def make_project(folder: Path) -> None:
     """A repository with this one's code, the toy steps instead of the methods, and the S3 store as DVC's remote."""
     work, toy = folder / "making", REPOSITORY / "tests" / "toy"
-    names = git(REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard", "--", "tasks", "flows", ".dvc", ".dvcignore", "dvc.yaml", "prefect.yaml").splitlines()
+    names = git(
+        REPOSITORY,
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "--",
+        "tasks",
+        "flows",
+        ".dvc",
+        ".dvcignore",
+        "dvc.yaml",
+        "prefect.yaml",
+    ).splitlines()
     for name in names:
         if (REPOSITORY / name).exists():
             (work / name).parent.mkdir(parents=True, exist_ok=True)
@@ -426,6 +452,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--flows", type=int, default=10, help="flows side by side (default: 10)")
     parser.add_argument("--sqlite", action="store_true", help="the flows alone, on SQLite stores, for comparison")
+    parser.add_argument("--only", nargs="+", choices=CHECKS, help="some checks only")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--keep", action="store_true", help="leave the folder with logs and data")
     given = parser.parse_args()
@@ -434,24 +461,30 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="unlabeled-team-"))
     folder.chmod(0o755)  # as root, PostgreSQL runs as another user
     failed, figures = 0, {}
-    checks: list[tuple[str, Callable[[Team], str]]] = [(f"{given.flows} flows side by side", lambda t: side_by_side(t, given.flows))]
-    if not given.sqlite:
-        checks = [
-            ("strangers are refused", strangers_are_refused),
-            *checks,
-            ("remote cache", second_clone_computes_nothing),
-            ("run cache alone", run_cache_alone_is_enough),
-            ("artifacts", artifacts_pass_through_the_server),
-            ("worker", worker_runs_a_deployment),
-            ("killed run", killed_run_is_marked),
-        ]
+    checks: dict[str, Callable[[Team], str]] = {
+        "strangers": strangers_are_refused,
+        "flows": lambda team: side_by_side(team, given.flows),
+        "cache": second_clone_computes_nothing,
+        "run cache": run_cache_alone_is_enough,
+        "artifacts": artifacts_pass_through_the_server,
+        "worker": worker_runs_a_deployment,
+        "killed": killed_run_is_marked,
+    }
+    if given.sqlite:
+        checks = {"flows": checks["flows"]}
+    elif given.only:
+        checks = {
+            name: check
+            for name, check in checks.items()
+            if name in given.only or (name in FOLLOW and "cache" in given.only)
+        }
     try:
         make_project(folder)
         started = time.monotonic()
         with (sqlite_servers if given.sqlite else real_servers)(folder) as team:
             figures["start"] = f"{time.monotonic() - started:.0f} s"
             print(f"started in {figures['start']}; {folder}", flush=True)
-            for name, check in checks:
+            for name, check in checks.items():
                 try:
                     figures[name] = check(team)
                     print(f"ok     {name}: {figures[name]}", flush=True)
