@@ -39,6 +39,6 @@ bench: install  ## measure; nothing here is a test
 
 lock:  ## resolve pyproject.toml anew into requirements.lock
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --editable ".[dev]" setuptools
+	.venv-lock/bin/python -m pip install --quiet --editable ".[dev,s3,servers]" setuptools
 	.venv-lock/bin/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .venv-lock

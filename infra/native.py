@@ -42,6 +42,9 @@ START_SECONDS = 180
 STOP_SECONDS = 30
 
 
+_started: list[subprocess.Popen[bytes]] = []  # they outlive this process, which is nothing to warn about
+
+
 class SetupError(Exception):
     """Something is missing or wrong; the message names the remedy."""
 
@@ -235,6 +238,7 @@ def start(service: Service, folder: Path) -> psutil.Process:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _started.append(process)
     return psutil.Process(process.pid)
 
 
