@@ -5,9 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+
+GRACE_SECONDS = 2.0
 
 
 def end_with_driver(pid: int) -> BaseProcess:
@@ -27,3 +30,5 @@ def _guard(pid: int) -> None:
     wait([driver.sentinel])
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)
+        os.kill(pid, signal.SIGKILL)  # a flow would go on for minutes to tell its end to a server that is gone

@@ -39,6 +39,13 @@ def start_temporary_server() -> None:
         end_with_driver(server.server_process.pid)
 
 
+def kill_temporary_server() -> None:
+    """End it at once, as after Ctrl-C: nobody is left who would report to it."""
+    server = SubprocessASGIServer().server_process
+    if server is not None:
+        server.kill()
+
+
 def wait_for_records() -> None:
     """Wait, some seconds at most, until the temporary server has written down how all task runs ended.
 

@@ -35,7 +35,7 @@ from flows import tracking
 from flows.comparison import Comparison, Finished, compare, write_files
 from flows.edit import set_values
 from flows.guard import end_with_driver
-from flows.server import start_temporary_server
+from flows.server import kill_temporary_server, start_temporary_server
 from flows.variants import Plan, Variant, plan_sweep, write_grid
 from flows.workspace import WorkspaceError, enter_workspace
 from tasks import cores
@@ -43,7 +43,7 @@ from tasks.record import STATE
 
 SWEEPS = STATE / "sweeps"
 LOG = "output.txt"
-GRACE_SECONDS = 4.0
+GRACE_SECONDS = 2.0  # what is left then is killed: a variant's folder is nobody's work
 COPIED = ("dvc.yaml", ".dvcignore", "params.yaml")
 KEPT = ("dvc.lock", "code.yaml")  # a variant that has run before knows better
 SETTLED = re.compile(r"\s*(ran|restored|failed|skipped)\s+(\S+@\S+)\s")
@@ -95,7 +95,12 @@ def run_sweep(plan: Plan, jobs: int | None, say: Say) -> Comparison:
                 started.result()
         api = PREFECT_API_URL.value() or SubprocessASGIServer().api_url
         shared = {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": absolute(tracking.tracking_uri())}
-        return compare(plan, _Runs(plan, folder, shared, say).all(jobs or cores.count()), folder)
+        try:
+            finished = _Runs(plan, folder, shared, say).all(jobs or cores.count())
+        except BaseException:
+            kill_temporary_server()
+            raise
+        return compare(plan, finished, folder)
 
 
 def make_workspace(folder: Path, variant: Variant, cache: Path) -> None:

@@ -21,6 +21,7 @@ def sweep_command(
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     plan = plan_sweep(method, parse_grid(assignments), metric)
+    from flows.cli import INTERRUPTED
     from flows.sweep import SETTLED, SWEEPS, run_sweep  # imports prefect, which reads the above
 
     out.print(f"{len(plan.variants)} variants, the current values among them; folder {SWEEPS / plan.id}", markup=False)
@@ -37,7 +38,13 @@ def sweep_command(
                     err.print(f"  {variant.label}: {line.strip()}", markup=False)
             status.update("\n  ".join(escape(f"{label}: {said}"[: err.width - 4]) for label, said in last.items()))
 
-        comparison = run_sweep(plan, jobs, say)
+        try:
+            comparison = run_sweep(plan, jobs, say)
+        except KeyboardInterrupt:
+            status.stop()
+            err.print("interrupted; run the same command again to go on")
+            err.file.flush()
+            os._exit(INTERRUPTED)  # all has ended; on a busy machine Python's own end takes seconds
         paths = write_files(comparison)
     table = Table(*COLUMNS, box=None, header_style="bold")
     table.columns[1].header = plan.metric

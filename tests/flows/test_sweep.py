@@ -455,18 +455,21 @@ def of_sweep(workspace) -> list[psutil.Process]:
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_end_of_the_driver_ends_all_variants(ran_workspace, wait_until, signum: signal.Signals) -> None:
     before = ran_workspace.contents(*OF_THE_WORKSPACE)
-    line = ("sweep", "toy", "--set", f"{SECONDS}=300,400", "--jobs", "2", "--verbose")
+    line = ("sweep", "toy", "--set", f"{SECONDS}=160,170", "--jobs", "2", "--verbose")
     process = ran_workspace.start("unlabeled", *line)
-    wait_until(lambda: ran_workspace.output().count("self_train@toy step 1/") >= 2, 240, "both variants train")
-    refused = ran_workspace.unlabeled(*line)
-    assert refused.returncode == 2
-    assert re.fullmatch(
-        r"error: the same sweep is going on in \.unlabeled/sweeps/toy-seconds-\w+; wait for it, or stop it\n",
-        refused.stderr,
-    )
-    os.kill(process.pid, signum)
-    assert wait_until(lambda: process.poll() is not None, 30, "the sweep ends") <= 5
-    wait_until(lambda: not of_sweep(ran_workspace) and not ran_workspace.processes(), 5, "all processes end")
+    try:
+        training = re.compile(r"seconds=(160|170): self_train@toy main seed ")
+        wait_until(lambda: len(set(training.findall(ran_workspace.output()))) == 2, 240, "both variants train")
+        refused = ran_workspace.unlabeled(*line)
+        assert refused.returncode == 2
+        going_on = r"error: the same sweep is going on in \.unlabeled/sweeps/toy-seconds-\w+; wait for it, or stop it\n"
+        assert re.fullmatch(going_on, refused.stderr)
+        os.kill(process.pid, signum)
+        assert wait_until(lambda: process.poll() is not None, 30, "the sweep ends") <= 5
+        wait_until(lambda: not of_sweep(ran_workspace) and not ran_workspace.processes(), 5, "all processes end")
+    finally:
+        for left in of_sweep(ran_workspace):
+            left.kill()
     if signum == signal.SIGINT:
         assert process.wait() == 130
         assert "interrupted; run the same command again to go on" in ran_workspace.output()
