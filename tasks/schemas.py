@@ -40,14 +40,20 @@ SCHEMAS: dict[str, dict[str, pa.DataFrameSchema]] = {
     "dataset": {
         "samples": _table(sample=_consecutive("sample"), split=pa.Column(str), label=_label, given_label=_label),
         "segments": _segments,
+        "documents": _table(sample=_consecutive("sample"), text=pa.Column(str)),
     },
     "checkpoint": {"curves": _curves},
     "representation": {
         "units": _table(
             unit=_consecutive("unit"),
-            sample=_index,
+            sample=pa.Column("int64", pa.Check.ge(0), required=False),  # absent where units are columns of a table
             row=pa.Column("int64", pa.Check.ge(0), required=False),
             column=pa.Column("int64", pa.Check.ge(0), required=False),
+        ),
+        "vocabulary": _table(word=_consecutive("word"), token=pa.Column(str), count=pa.Column("int64", pa.Check.ge(1))),
+        # Units that are columns of the data set, or crosses of `order` columns; `coverage` is the share of known values.
+        "features": _table(
+            unit=_consecutive("unit"), name=pa.Column(str), cardinality=_index, coverage=_finite, order=_index
         ),
         "curves": _curves,
     },
@@ -58,6 +64,9 @@ SCHEMAS: dict[str, dict[str, pa.DataFrameSchema]] = {
             sample=pa.Column("int64", pa.Check.ge(0), required=False),
             area=pa.Column("int64", pa.Check.ge(0), required=False),
         ),
+        "candidates": _table(topic=_index, unit=_index, similarity=_finite, kept=pa.Column(bool)),
+        "condensed_tree": _table(parent=_index, child=_index, density=_finite, size=_index, selected=pa.Column(bool)),
+        "spanning_tree": _table(a=_index, b=_index, distance=_finite),
         "curves": _curves,
     },
     "pseudo_labels": {
@@ -66,6 +75,9 @@ SCHEMAS: dict[str, dict[str, pa.DataFrameSchema]] = {
             pseudo_label=pa.Column("int64", pa.Check.ge(-1)),
             sample=pa.Column("int64", pa.Check.ge(0), required=False),
             given_label=_label,
+        ),
+        "clusters": _table(
+            cluster=_consecutive("cluster"), size=_index, known=_index, share=_finite, risky=pa.Column(bool)
         ),
         "segments": _segments,
         "curves": _curves,

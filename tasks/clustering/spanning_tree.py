@@ -1,0 +1,232 @@
+"""Minimum spanning trees of sparse graphs over points, in whole-array operations.
+
+Shape legend: N points, E edges, M components, D dimensions.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tasks.clustering.knn_graph import Neighbours
+
+Connect = Literal["sampled", "exact", "none"]
+ROWS = 2**20  # rows of the neighbour graph that are turned into edges at once
+CELLS = 2**23  # distances computed at once
+SAMPLE_TOTAL = 40_000  # sampled points of all components together
+STARTS = 3  # pairs of each component from which the nearest pair is sought
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Undirected edges: `a` < `b` int64 [E], `weight` float64 [E]."""
+
+    a: np.ndarray
+    b: np.ndarray
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    def take(self, which: np.ndarray) -> "Edges":
+        return Edges(self.a[which], self.b[which], self.weight[which])
+
+    def join(self, other: "Edges") -> "Edges":
+        return Edges(*(np.concatenate([getattr(self, f), getattr(other, f)]) for f in ("a", "b", "weight")))
+
+
+def edges_of(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> Edges:
+    """Edges with their smaller end first."""
+    a, b = a.astype(np.int64, copy=False), b.astype(np.int64, copy=False)
+    return Edges(np.minimum(a, b), np.maximum(a, b), weight.astype(np.float64, copy=False))
+
+
+def spanning_forest(n: int, edges: Edges) -> tuple[Edges, np.ndarray]:
+    """Minimum spanning forest (Boruvka 1926) and the component int64 [N] of every point, numbered from 0.
+
+    Equal weights are told apart by (a, b): the forest is unique, duplicate edges and weight 0 do no harm.
+    """
+    component_N = np.arange(n)
+    a, b, edge = edges.a, edges.b, np.arange(len(edges))
+    chosen: list[np.ndarray] = []
+    count = n
+    while True:
+        between = a != b
+        a, b, edge = a[between], b[between], edge[between]
+        if len(edge) == 0:
+            break
+        pick_M = _lightest(count, a, b, edges, edge)
+        has_edge = np.flatnonzero(pick_M >= 0)
+        ends = component_N[edges.a[pick_M[has_edge]]], component_N[edges.b[pick_M[has_edge]]]
+        parent_M = np.arange(count)
+        parent_M[has_edge] = np.where(ends[0] == has_edge, ends[1], ends[0])
+        # Two components that chose each other chose the same edge: the smaller becomes the root.
+        mutual = (parent_M[parent_M] == np.arange(count)) & (np.arange(count) < parent_M)
+        parent_M[mutual] = np.flatnonzero(mutual)
+        chosen.append(pick_M[parent_M != np.arange(count)])
+        root_M = to_roots(parent_M)
+        number_M = np.cumsum(root_M == np.arange(count)) - 1
+        count = int(number_M[-1]) + 1
+        merged_M = number_M[root_M]
+        component_N, a, b = merged_M[component_N], merged_M[a], merged_M[b]
+    which = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=np.int64)
+    return edges.take(which), component_N
+
+
+def _lightest(count: int, a: np.ndarray, b: np.ndarray, edges: Edges, edge: np.ndarray) -> np.ndarray:
+    """Index of the lightest edge of every component, -1 without one."""
+    weight = edges.weight[edge]
+    least_M = np.full(count, np.inf)
+    np.minimum.at(least_M, a, weight)
+    np.minimum.at(least_M, b, weight)
+    ends = np.concatenate([a[weight == least_M[a]], b[weight == least_M[b]]])
+    candidates = np.concatenate([edge[weight == least_M[a]], edge[weight == least_M[b]]])
+    key = edges.a[candidates] * (int(edges.b.max()) + 1) + edges.b[candidates]
+    first_M = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(first_M, ends, key)
+    best = key == first_M[ends]
+    pick_M = np.full(count, -1)
+    pick_M[ends[best]] = candidates[best]
+    return pick_M
+
+
+def to_roots(parent: np.ndarray) -> np.ndarray:
+    """The root above every node of a forest given by `parent` (roots are their own), by pointer jumping."""
+    while True:
+        grandparent = parent[parent]
+        if np.array_equal(grandparent, parent):
+            return parent
+        parent = grandparent
+
+
+def mutual_reachability_forest(found: Neighbours, core_N: np.ndarray) -> tuple[Edges, np.ndarray]:
+    """Minimum spanning forest of the neighbour graph with weights max(core_i, core_j, d_ij), and its components.
+
+    Rows are taken in blocks, since MST(A u B) = MST(MST(A) u B): memory grows with a block, not with the graph.
+    """
+    n, k = found.ids.shape
+    forest = edges_of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    component_N = np.arange(n)
+    for start in range(0, n, ROWS):
+        ids = found.ids[start : start + ROWS]
+        i = np.repeat(np.arange(start, start + len(ids)), k)
+        j, d = ids.ravel(), found.distances[start : start + ROWS].ravel()
+        known = j >= 0
+        i, j, d = i[known], j[known], d[known]
+        block = edges_of(i, j, np.maximum(np.maximum(core_N[i], core_N[j]), d))
+        forest, component_N = spanning_forest(n, forest.join(block))
+    return forest, component_N
+
+
+def join_pieces(
+    x_ND: np.ndarray, core_N: np.ndarray, forest: Edges, component_N: np.ndarray, how: Connect, sample: int = 200
+) -> tuple[Edges, int]:
+    """Join the trees of a forest into one with edges of small mutual reachability; returns it and the rounds taken.
+
+    In each round every component but the largest gets its lightest edge to another one, which at least halves their
+    number. `exact` compares all pairs of points. `sampled` compares up to `sample` evenly spaced points of each
+    component, and from the three best pairs walks to the nearest point of the other component and back, over all
+    points, until the pair is nearest for both. `none` joins the trees at infinite distance.
+    """
+    rounds = 0
+    if how == "none":
+        _, first = np.unique(component_N, return_index=True)
+        return forest.join(edges_of(first[:-1], first[1:], np.full(len(first) - 1, np.inf))), rounds
+    while (count := int(component_N.max()) + 1) > 1:
+        found = _bridges(x_ND, core_N, component_N, count, sample if how == "sampled" else None)
+        ends = component_N[found.a], component_N[found.b]
+        small = edges_of(*ends, found.weight)
+        # Boruvka among the components; its edges are looked up in the points' edges by position.
+        kept = _spanning_positions(count, small, found)
+        forest = forest.join(found.take(kept))
+        _, merged_M = spanning_forest(count, small.take(kept))
+        component_N, rounds = merged_M[component_N], rounds + 1
+    return forest, rounds
+
+
+def _spanning_positions(count: int, small: Edges, found: Edges) -> np.ndarray:
+    """Positions of the edges that Kruskal keeps; a handful, so the plain loop will do."""
+    parent = list(range(count))
+    kept = []
+    for position in np.lexsort((found.b, found.a, found.weight)):
+        left, right = _root(parent, int(small.a[position])), _root(parent, int(small.b[position]))
+        if left != right:
+            parent[right] = left
+            kept.append(position)
+    return np.array(kept, dtype=np.int64)
+
+
+def _root(parent: list[int], node: int) -> int:
+    while parent[node] != node:
+        parent[node] = node = parent[parent[node]]
+    return node
+
+
+def _bridges(x_ND: np.ndarray, core_N: np.ndarray, component_N: np.ndarray, count: int, sample: int | None) -> Edges:
+    """One light edge out of every component but the largest."""
+    order = np.argsort(component_N, kind="stable")
+    sizes_M = np.bincount(component_N, minlength=count)
+    members = np.split(order, np.cumsum(sizes_M)[:-1])
+    if sample is not None:
+        most = min(sample, max(4, SAMPLE_TOTAL // count))
+        points = [m[np.unique(np.linspace(0, len(m) - 1, min(most, len(m))).astype(np.int64))] for m in members]
+    else:
+        points = members
+    targets = np.concatenate(points)
+    largest = int(sizes_M.argmax())
+    found = []
+    for c in range(count):
+        if c == largest:
+            continue
+        others = targets[component_N[targets] != c]
+        v, weight = nearest(x_ND, core_N, points[c], others)
+        best = np.lexsort((v, points[c], weight))[: STARTS if sample is not None else 1]
+        starts = [(int(points[c][i]), int(v[i]), float(weight[i])) for i in best]
+        if sample is not None:
+            starts = [_walk(x_ND, core_N, members, component_N, *pair) for pair in starts]
+        found.append(min(starts, key=lambda pair: (pair[2], pair[0], pair[1])))
+    u, v, weight = (np.array(column) for column in zip(*found, strict=True))
+    return edges_of(u, v, weight)
+
+
+def _walk(
+    x_ND: np.ndarray,
+    core_N: np.ndarray,
+    members: list[np.ndarray],
+    component_N: np.ndarray,
+    u: int,
+    v: int,
+    weight: float,
+) -> tuple[int, int, float]:
+    """From a pair to a lighter one: the nearest point to v in u's component, then to that in v's, and so on."""
+    while True:
+        before = weight
+        for _ in range(2):
+            near, lighter = nearest(x_ND, core_N, np.array([v]), members[component_N[u]])
+            if lighter[0] < weight:
+                u, weight = int(near[0]), float(lighter[0])
+            u, v = v, u
+        if weight >= before:
+            return u, v, weight
+
+
+def nearest(
+    x_ND: np.ndarray, core_N: np.ndarray, rows: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each of `rows` the point among `others` of least mutual reachability, and that float64 weight."""
+    found, weights = np.empty(len(rows), np.int64), np.empty(len(rows))
+    few = max(1, CELLS // len(rows))
+    best = np.full(len(rows), np.inf)
+    u_BD = x_ND[rows]
+    for start in range(0, len(others), few):
+        part = others[start : start + few]
+        v_CD = x_ND[part]
+        squared_BC = (u_BD**2).sum(1)[:, None] + (v_CD**2).sum(1) - 2 * (u_BD @ v_CD.T)
+        weight_BC = np.maximum(np.sqrt(np.maximum(squared_BC, 0)), np.maximum(core_N[rows, None], core_N[part]))
+        at = weight_BC.argmin(axis=1)
+        here = weight_BC[np.arange(len(rows)), at]
+        better = here < best
+        best[better], found[better] = here[better], part[at[better]]
+    gap = x_ND[rows].astype(np.float64) - x_ND[found]
+    weights = np.maximum(np.sqrt((gap**2).sum(axis=1)), np.maximum(core_N[rows], core_N[found]))
+    return found, weights
