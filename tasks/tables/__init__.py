@@ -1,0 +1,1 @@
+"""Tables of mixed columns: coding, scores of columns, replicates."""
