@@ -133,7 +133,7 @@ def _topics(dataset: Dataset, keywords: Keywords | None) -> dict[str, list[str]]
     unknown = sorted(set(keywords) - set(names))
     if unknown:
         raise ValueError(f"keywords: '{unknown[0]}' is no topic of the data set ({', '.join(names)})")
-    return {name: keywords.get(name, []) for name in names}
+    return {name: keywords[name] for name in names if name in keywords}
 
 
 def _table(found: list[Candidates], units: np.ndarray) -> pd.DataFrame:
