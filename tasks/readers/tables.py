@@ -158,6 +158,8 @@ def _need(key: str, wanted: list[str], names: list[str], file: Path) -> None:
 
 
 def _numbers(file: Path, name: str, column: pa.Array, start: int) -> np.ndarray:
+    if pa.types.is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)  # " 7" was taken for a number when the kinds were decided
     try:
         numbers = column.cast(pa.float64())
     except pa.ArrowInvalid as error:
