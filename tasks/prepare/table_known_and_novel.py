@@ -60,7 +60,7 @@ def table_known_and_novel(
         raise ValueError(
             f"categories: {files[0]} has text in column '{reader.coded[0]}'; set categories: one_hot or add it to 'ignore'"
         )
-    numbers, codes = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    numbers, codes = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     seen = list(reader.coders[label].codes)
     names = sorted({name.strip() for name in seen})
     of_code = np.array([names.index(name.strip()) for name in seen], dtype=np.int64)
