@@ -28,22 +28,19 @@ def gaussian_discriminant(
     Returns table `predictions` (sample, prediction) of all units; network `rule` (`means` [K, p], `covariances` [K, p, p],
     `groups` int64 [K]: the cluster of each row).
 
-    Raises ValueError: fewer than two groups; a group with fewer than two units, or with a singular covariance.
+    A group of one unit has the covariance reg_param I.
+
+    Raises ValueError: fewer than two groups; a singular covariance.
     """
     label = pseudo_labels.tables["units"]["pseudo_label"].to_numpy()
     x_np = np.array(representation.arrays["embedding"], dtype=np.float64)
     kept = np.flatnonzero(label >= 0)
-    groups, size = np.unique(label[kept], return_counts=True)
+    groups = np.unique(label[kept])
     if len(groups) < 2:
         raise ValueError(f"pseudo_labels: {len(groups)} groups have labels, 2 are needed; lower 'threshold'")
-    if size.min() < 2:
-        raise ValueError(
-            f"pseudo_labels: cluster {groups[size.argmin()]} keeps one unit, which has no shape; "
-            "lower 'threshold' or raise 'least'"
-        )
     members = [x_np[label == group] for group in groups]
     mean_Kp = np.stack([x.mean(axis=0) for x in members])
-    sample_Kpp = np.stack([np.cov(x.T).reshape(x.shape[1], -1) for x in members])
+    sample_Kpp = np.stack([(x - x.mean(axis=0)).T @ (x - x.mean(axis=0)) / max(len(x) - 1, 1) for x in members])
     covariance_Kpp = (1 - reg_param) * sample_Kpp + reg_param * np.eye(x_np.shape[1])
     try:
         best = log_densities(x_np, mean_Kp, covariance_Kpp).argmax(axis=1)
