@@ -21,7 +21,7 @@ METRICS = {
     "k_estimated": "number of novel classes that the silhouette chose",
     "k_error": "distance of k_estimated from the true number of novel classes; lower is better",
 }
-FIGURE_ROWS = 1500
+FIGURE_ROWS = 500
 
 
 def novel_class_discovery(
@@ -95,7 +95,7 @@ def _latent_space(x_ND: np.ndarray, label: np.ndarray, is_known: np.ndarray, nam
         some = np.sort(np.random.default_rng(0).choice(len(x_ND), FIGURE_ROWS, replace=False))
         x_ND, label, is_known = x_ND[some], label[some], is_known[some]
     perplexity = min(30.0, (len(x_ND) - 1) / 3)
-    place_N2 = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(x_ND)
+    place_N2 = TSNE(2, perplexity=perplexity, init="pca", max_iter=500, random_state=0).fit_transform(x_ND)
     figure, axes = subplots(figsize=(5.4, 4.4))
     axes.scatter(*place_N2[is_known].T, s=7, color="#BBBBBB", label="known", linewidths=0)
     for position, value in enumerate(np.unique(label[~is_known])):
