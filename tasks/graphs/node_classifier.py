@@ -27,7 +27,7 @@ def diffusion_examples(
     left = n - len(inside)
     if left == 0:
         raise ValueError(
-            "negatives: the diffusion reached every vertex of the graph; lower 'mass' of step flow_diffusion"
+            "negatives: the diffusion reached every vertex of the graph; lower 'mass' of flow_diffusion, or raise 'rho' of pagerank"
         )
     wanted = min(negatives, left)
     if 2 * wanted > left:  # hardly any outside: look through all
