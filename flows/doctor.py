@@ -44,7 +44,9 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
         yield f"declaration, profile {profile}", lambda profile=profile: _declaration(profile)
     yield "dvc.lock", _lock_file
     yield "dvc", _dvc
+    yield "dvc remote", _remote
     yield "locks", _locks
+    yield "prefect", _prefect
     yield "mlflow", _mlflow
     yield "disk", _disk
     yield "workspace", _writable
@@ -97,6 +99,24 @@ def _dvc() -> str:
         raise Problem(f"{error}; is this a clone with .dvc/ and dvc.yaml?") from error
 
 
+def _remote() -> str:
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        name = repo.config["core"].get("remote")
+        if name is None:
+            return "none; docs/team.md says how a team shares results"
+        url = repo.config["remote"].get(name, {}).get("url", "")
+        try:
+            remote = repo.cloud.get_remote(name)
+            remote.fs.ls(remote.path, detail=False)
+        except FileNotFoundError:
+            return f"'{name}' at {url}: nothing there yet; 'dvc push --run-cache' fills it"
+        except Exception as error:  # each kind of remote has errors of its own
+            raise Problem(f"'{name}' at {url}: {_first_line(error)}; see 'dvc remote list' and docs/team.md") from error
+    return f"'{name}' at {url} answers"
+
+
 def _lock_file() -> str:
     damage = lockfile.damage()
     if damage is not None:
@@ -114,6 +134,24 @@ def _locks() -> str:
     return f"in use by {', '.join(map(str, holders))}" if holders else "free"
 
 
+def _prefect() -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL
+
+    address = PREFECT_API_URL.value()
+    if not address:
+        return "a temporary server for each run"
+    try:
+        with get_client(sync_client=True) as client:
+            client.hello()
+            client.read_work_pools(limit=1)  # asks for the password, which the greeting does not
+    except Exception as error:
+        raise Problem(
+            f"{address}: {_first_line(error)}; start the server, set PREFECT_API_AUTH_STRING, or unset PREFECT_API_URL"
+        ) from error
+    return f"{address} answers"
+
+
 def _mlflow() -> str:
     from flows import tracking
 
@@ -121,10 +159,15 @@ def _mlflow() -> str:
         tracking.client().search_experiments(max_results=1)
     except Exception as error:
         raise Problem(
-            f"{tracking.tracking_uri()}: {str(error).splitlines()[0]}; unset MLFLOW_TRACKING_URI or start the server"
+            f"{tracking.tracking_uri()}: {_first_line(error)}; start the server, set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD if it asks for them, or unset MLFLOW_TRACKING_URI"
         ) from error
     count = len(tracking.waiting())
     return tracking.tracking_uri() + (f"; {count} evaluation(s) wait: run 'unlabeled sync'" if count else "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _disk() -> str:
