@@ -14,6 +14,7 @@ def hdbscan(
     *,
     min_cluster_size: Annotated[int, Field(ge=2)] = 20,
     min_samples: Annotated[int, Field(ge=1)] = 10,
+    max_cluster_size: Annotated[int, Field(ge=2)] | None = None,
     allow_single_cluster: bool = False,
 ) -> Clusters:
     """HDBSCAN (Campello, Moulavi & Sander, PAKDD 2013) by scikit-learn, over all pairs of units.
@@ -22,6 +23,8 @@ def hdbscan(
     ----------
     min_cluster_size: least points of a cluster.
     min_samples: neighbours that make a point dense, itself not counted (scikit-learn counts it and gets one more).
+    max_cluster_size: most points of a cluster (hdbscan's parameter of that name); default: any number. Without a bound, the bulk of
+        the units can become one cluster as soon as a single small group has split off.
     allow_single_cluster: whether all units may be one cluster.
 
     Returns table `units` (unit, cluster; -1 is noise, others numbered by smallest member, sample), `membership` float32 [n]; meta
@@ -39,7 +42,7 @@ def hdbscan(
             raise ValueError(
                 f"min_samples = {min_samples} for {n} units: a unit has {n - 1} neighbours; lower min_samples"
             )
-        cluster, membership = exact_labels(x_ND, min_cluster_size, min_samples, allow_single_cluster)
+        cluster, membership = exact_labels(x_ND, min_cluster_size, min_samples, allow_single_cluster, max_cluster_size)
     return Clusters(
         {"units": pd.DataFrame({"unit": units["unit"], "cluster": cluster, "sample": units["sample"]})},
         {"membership": membership.astype(np.float32)},
@@ -52,7 +55,11 @@ def hdbscan(
 
 
 def exact_labels(
-    x_ND: np.ndarray, min_cluster_size: int, min_samples: int, allow_single_cluster: bool = False
+    x_ND: np.ndarray,
+    min_cluster_size: int,
+    min_samples: int,
+    allow_single_cluster: bool = False,
+    max_cluster_size: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels int64 [N], -1 noise and others numbered by smallest member, and memberships float64 [N]."""
     from sklearn.cluster import HDBSCAN  # imported where it is used: half a second
@@ -61,6 +68,7 @@ def exact_labels(
         min_cluster_size=min_cluster_size,
         min_samples=min_samples + 1,
         allow_single_cluster=allow_single_cluster,
+        max_cluster_size=max_cluster_size,
         copy=True,
     ).fit(x_ND)
     labels = np.asarray(fit.labels_, dtype=np.int64)

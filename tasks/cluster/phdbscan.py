@@ -24,6 +24,7 @@ def phdbscan(
     index: Index = "auto",
     connect: Connect = "sampled",
     connect_sample: Annotated[int, Field(ge=1)] = 200,
+    max_cluster_size: Annotated[int, Field(ge=2)] | None = None,
     allow_single_cluster: bool = False,
 ) -> Clusters:
     """pHDBSCAN of FinDeepBehaviorCluster (Min et al., AAAI 2021 workshop KDF, arXiv 2101.04285).
@@ -42,6 +43,8 @@ def phdbscan(
     connect: how pieces of the graph are joined: `sampled`, by `connect_sample` points of each and a walk to a nearest pair;
         `exact`, by all pairs of points (n^2); `none`: they meet at density 0, every piece is a tree of its own.
     connect_sample: points of each piece.
+    max_cluster_size: most points of a cluster (hdbscan's parameter of that name); default: any number. Without a bound, the bulk of
+        the units can become one cluster as soon as a single small group has split off.
     allow_single_cluster: whether all units may be one cluster.
 
     Returns table `units` (unit, cluster; -1 is noise, others numbered by smallest member, sample), `spanning_tree` (a, b,
@@ -59,7 +62,13 @@ def phdbscan(
     if not np.isfinite(x_ND).all():
         raise ValueError(f"representation: row {int((~np.isfinite(x_ND)).any(axis=1).argmax())} is not finite")
     n = len(x_ND)
-    settings = {"min_cluster_size": min_cluster_size, "min_samples": min_samples, "n_neighbors": n_neighbors}
+    settings = {
+        "min_cluster_size": min_cluster_size,
+        "min_samples": min_samples,
+        "n_neighbors": n_neighbors,
+        "max_cluster_size": max_cluster_size,
+        "allow_single_cluster": allow_single_cluster,
+    }
     if n < min_cluster_size:
         return _clusters(units, np.full(n, -1), np.zeros(n), {"settings": settings})
     if n <= min_samples:
@@ -75,7 +84,7 @@ def phdbscan(
     pieces = int(component_N.max()) + 1
     forest, rounds = join_pieces(x_ND, core_N, forest, component_N, connect, connect_sample)
     tree = condense(single_linkage(n, forest), min_cluster_size)
-    result = excess_of_mass(tree, allow_single_cluster=allow_single_cluster)
+    result = excess_of_mass(tree, allow_single_cluster=allow_single_cluster, max_cluster_size=max_cluster_size)
     meta = {"settings": settings, "index": found.index, "pieces": pieces, "rounds": rounds, "recall": share}
     clusters = _clusters(units, result.labels, result.membership, meta)
     clusters.tables["condensed_tree"] = pd.DataFrame(

@@ -71,7 +71,7 @@ def single_linkage(n: int, tree: Edges) -> np.ndarray:
 def condense(linkage: np.ndarray, min_cluster_size: int) -> CondensedTree:
     """The condensed tree: a merge of two parts of at least `min_cluster_size` points bears two clusters, others shed points.
 
-    Merges of distance 0 get the largest finite density (1 if there is none).
+    Merges of distance 0 get twice the largest finite density.
     """
     n = len(linkage) + 1
     left, right = linkage[:, 0].astype(np.int64), linkage[:, 1].astype(np.int64)
@@ -107,11 +107,14 @@ def condense(linkage: np.ndarray, min_cluster_size: int) -> CondensedTree:
 
 
 def densities(distance: np.ndarray) -> np.ndarray:
-    """1 / distance; distance 0 becomes the largest finite density, or 1."""
+    """1 / distance; distance 0 counts as half the least positive one (with no other, density is 1).
+
+    At the largest finite density itself the nearest two groups of duplicates would die as they are born.
+    """
     positive = distance > 0
     density = np.empty(len(distance))
     density[positive] = 1 / distance[positive]
-    density[~positive] = density[positive].max(initial=0.0) or 1.0
+    density[~positive] = 2 * density[positive].max(initial=0.0) or 1.0
     return density
 
 
@@ -124,8 +127,10 @@ def stabilities(tree: CondensedTree) -> np.ndarray:
     return np.bincount(parent, (tree.density - birth_C[parent]) * tree.size, minlength=tree.clusters)
 
 
-def excess_of_mass(tree: CondensedTree, *, allow_single_cluster: bool = False) -> Extraction:
-    """The most stable set of clusters, none within another; the root only if `allow_single_cluster`.
+def excess_of_mass(
+    tree: CondensedTree, *, allow_single_cluster: bool = False, max_cluster_size: int | None = None
+) -> Extraction:
+    """The most stable set of clusters, none within another nor above `max_cluster_size`; the root only if `allow_single_cluster`.
 
     A cluster that dies at the density of its birth (it comes of ties alone) is none. Points that left an unselected
     cluster are noise. Membership is min(lambda of the point, lambda_max) / lambda_max of its cluster.
@@ -134,12 +139,15 @@ def excess_of_mass(tree: CondensedTree, *, allow_single_cluster: bool = False) -
     above_C = np.arange(count)
     is_cluster = tree.child >= tree.n
     above_C[tree.child[is_cluster] - tree.n] = tree.parent[is_cluster] - tree.n
+    size_C = np.full(count, tree.n)
+    size_C[tree.child[is_cluster] - tree.n] = tree.size[is_cluster]
+    fits_C = size_C <= (tree.n if max_cluster_size is None else max_cluster_size)
     stability, below = stabilities(tree).tolist(), [0.0] * count
     chosen = np.zeros(count, dtype=bool)
     for c in range(count - 1, -1, -1):  # children before parents
         if c == 0 and not allow_single_cluster:
             break
-        chosen[c] = stability[c] > 0 and not below[c] > stability[c]
+        chosen[c] = fits_C[c] and stability[c] > 0 and not below[c] > stability[c]
         below[above_C[c]] += stability[c] if chosen[c] else below[c]
     # The topmost chosen cluster above each: itself or an ancestor wins over what lies below.
     selected_C = np.full(count, -1)

@@ -79,7 +79,7 @@ def fraud_metrics(
     settings = clusters.meta.get("settings", {})
     if agreement and "n_neighbors" in settings:
         x_ND = np.array(representation.arrays["embedding"], dtype=np.float64)
-        exact_N, _ = exact_labels(x_ND, settings["min_cluster_size"], settings["min_samples"])
+        exact_N, _ = exact_labels(x_ND, **{k: v for k, v in settings.items() if k != "n_neighbors"})
         values["exact_agreement"] = float(adjusted_rand_score(exact_N, cluster_N))
     metrics = Metrics({"curves": _threshold_curve(table, cluster_N, fraud_N, unknown_N * amount_N, pseudo_labels)})
     metrics.meta["values"] = values

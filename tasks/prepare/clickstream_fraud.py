@@ -31,6 +31,7 @@ FEATURES = [
     "events in stream",
     "duration (s)",
 ]
+COUNTS = [2, 3, 4, 7]
 AS_IT_IS = ["gift-card share"]  # a share; all others are amounts and counts
 
 Count = Annotated[int, Field(ge=1)]
@@ -108,7 +109,8 @@ def clickstream_fraud(
         for f in structure.choice(customers_NF.shape[1], SHIFTED, replace=False):
             # At an end of what ordinary customers show: experts choose features because bad cases stand out in them.
             depth = structure.uniform(0, UNUSUAL, len(members))
-            ranks = depth if structure.random() < 0.5 else 1 - depth
+            # Counts stand out upwards only: their lowest value is the commonest.
+            ranks = depth if structure.random() < 0.5 and f not in COUNTS else 1 - depth
             customers_NF[members, f] = np.quantile(customers_NF[group_N == 0, f], ranks, method="nearest")
     length_N = (events_NT > 0).sum(axis=1)
     features_NF = np.column_stack([customers_NF, length_N, gaps_NT.sum(axis=1)])
