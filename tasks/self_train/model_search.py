@@ -26,7 +26,7 @@ def model_search(
     representation: Representation,
     pseudo_labels: PseudoLabels,
     *,
-    prefixes: Literal["doubling", "all"] = "doubling",
+    prefixes: Literal["doubling", "all", "whole"] = "doubling",
     c: Annotated[float, Field(gt=0)] = 1.0,
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2,
     max_iter: Annotated[int, Field(ge=1)] = 1000,
@@ -38,7 +38,8 @@ def model_search(
 
     Parameters
     ----------
-    prefixes: "doubling": powers of two up to the features kept, and those; "all": every length.
+    prefixes: "doubling": powers of two up to the features kept, and those; "all": every length; "whole": no
+        search, only all features kept.
     c: inverse penalty. holdout: share of the train rows, the last ones, on which candidates are compared.
     max_iter: iterations of the solver (liblinear). A value seen once or never in the rows fitted on is "rare".
 
@@ -64,6 +65,8 @@ def model_search(
     lengths = [2**i for i in range(len(kept).bit_length()) if 2**i < len(kept)] + [len(kept)]
     if prefixes == "all":
         lengths = list(range(1, len(kept) + 1))
+    elif prefixes == "whole":
+        lengths = [len(kept)]
     losses, costs, probabilities = [], [], []
     for i, length in enumerate(lengths):
         columns = column_Fn[:length]
