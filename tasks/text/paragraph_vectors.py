@@ -9,7 +9,10 @@ Shape legend: D dimensions.
 
 from __future__ import annotations
 
+import logging
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -38,6 +41,10 @@ class ParagraphVectorSettings:
 
     def model(self, seed: int) -> Doc2Vec:
         """An empty model; one worker, since the updates of several would meet in any order."""
+        with _quietly():
+            return self._model(seed)
+
+    def _model(self, seed: int) -> Doc2Vec:
         model = Doc2Vec(
             dm=int(self.algorithm == "dm"),
             dbow_words=int(self.train_words),
@@ -53,6 +60,18 @@ class ParagraphVectorSettings:
         )
         model.sorted_vocab = False  # `Doc2Vec` does not take this argument of `Word2Vec`
         return model
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without gensim's warnings that both losses are summed, which is meant, and that small corpora keep workers idle."""
+    logger = logging.getLogger("gensim.models.word2vec")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Reporter(CallbackAny2Vec):
@@ -74,9 +93,9 @@ def fit_paragraph_vectors(tokens: list[list[str]], settings: ParagraphVectorSett
     model.build_vocab(documents)
     if len(model.wv) == 0:
         raise ValueError(f"min_count: no word occurs {settings.min_count} times in the documents; lower min_count")
-    model.train(
-        documents, total_examples=len(documents), epochs=settings.epochs, callbacks=[_Reporter(settings.epochs)]
-    )
+    reporter = _Reporter(settings.epochs)
+    with _quietly():
+        model.train(documents, total_examples=len(documents), epochs=settings.epochs, callbacks=[reporter])
     return model
 
 
