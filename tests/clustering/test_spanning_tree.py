@@ -75,7 +75,9 @@ def test_forest_does_not_depend_on_the_order_of_edges_or_on_blocks(graph, seed):
     first, _ = spanning_forest(n, shuffled.take(np.arange(half)))
     blocked, _ = spanning_forest(n, first.join(shuffled.take(np.arange(half, len(edges)))))
     plain, _ = spanning_forest(n, edges)
-    assert set(zip(plain.a, plain.b, plain.weight, strict=True)) == set(zip(blocked.a, blocked.b, blocked.weight, strict=True))
+    assert set(zip(plain.a, plain.b, plain.weight, strict=True)) == set(
+        zip(blocked.a, blocked.b, blocked.weight, strict=True)
+    )
 
 
 def test_all_neighbours_give_the_exact_tree():

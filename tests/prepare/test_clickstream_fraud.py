@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_a_ring_shows_two_unusual_features_and_a_script(dataset):
         mine = features[group == ring]
         unusual = (mine <= low * 1.001).all(axis=0) & ~np.isin(np.arange(8), COUNTS) | (mine >= high).all(axis=0)
         assert unusual.sum() == 2
-    pairs = {g: [set(zip(r[:-1], r[1:], strict=True)) for r in dataset.arrays["events"][group == g][:10]] for g in (0, 1)}
+    pairs = {g: [set(pairwise(r.tolist())) for r in dataset.arrays["events"][group == g][:10]] for g in (0, 1)}
     overlap = {g: np.mean([len(a & b) / len(a | b) for a in s for b in s if a is not b]) for g, s in pairs.items()}
     assert overlap[1] > 2 * overlap[0]
 
