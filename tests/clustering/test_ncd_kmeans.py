@@ -75,7 +75,7 @@ def test_more_seeds_than_distinct_rows_leave_a_centroid_empty_and_fixed():
 
 def test_k_out_of_range():
     for k in (0, 4):
-        with pytest.raises(ValueError, match="k must be 1..3"):
+        with pytest.raises(ValueError, match=r"k must be 1\.\.3"):
             fit_ncd_kmeans(np.eye(3), np.empty((0, 3)), k, seed=0)
 
 
