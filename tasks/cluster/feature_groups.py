@@ -18,7 +18,8 @@ def feature_groups(
     max_clusters: Annotated[int, Field(ge=2)] = 99,
 ) -> Clusters:
     """Agglomerative clustering of the rows of 1 - S, S the scores of the features with each other, as the released code of
-    OutRank (arXiv 2309.01552) draws them; the cut with the best silhouette is kept.
+    OutRank (arXiv 2309.01552) draws them; the cut with the best silhouette is kept. Other than there, a feature's score with itself (its entropy,
+    far above any other) is replaced by the largest score of a pair: it would set the features of many values apart.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ def feature_groups(
     arrays = {}
     if len(paired) > min_clusters:
         score = np.array(representation.arrays["embedding"], dtype=np.float64)[np.ix_(paired, paired + 1)]
+        np.fill_diagonal(score, -np.inf)
+        np.fill_diagonal(score, score.max())
         rows = 1 - score
         tree = linkage(rows, method)
         best = (-2.0, label[:0])
