@@ -99,6 +99,10 @@ def _folder(folder: Path) -> Parts:
 
 
 def _archive(file: Path) -> Parts:
+    with file.open("rb") as stream:  # numpy leaves a file that is no archive open
+        archived = zipfile.is_zipfile(stream)
+    if not archived:
+        raise ValueError(f"path: {file} is no .npz archive or is cut short; download it again")
     try:
         with np.load(file, allow_pickle=False) as archive:
             # Names of vertices and attributes are often pickled, and not needed.
