@@ -92,7 +92,8 @@ def test_em_has_the_very_same_starts(monkeypatch):
 def test_a_solver_that_stopped_early_is_marked():
     x, _ = blobs(distance=3.0)
     stopped = la_sdp(*make(x), k=3, n_init=1, rounds=1, admm=Admm(steps=3), seed=0)
-    assert stopped.meta["not_converged"] and stopped.meta["primal_residual"] > 1e-2
+    assert stopped.meta["not_converged"]
+    assert stopped.meta["primal_residual"] > 1e-2
     assert not la_sdp(*make(x), k=3, n_init=1, rounds=1, admm=Admm(steps=2000), seed=0).meta["not_converged"]
 
 

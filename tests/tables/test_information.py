@@ -102,7 +102,8 @@ def test_exclusive_or_is_seen_by_the_cross_alone():
     rng = np.random.default_rng(0)
     a, b = rng.integers(2, size=(2, 4000))
     y = a ^ b
-    assert abs(corrected(a, y)) < 0.002 and abs(corrected(b, y)) < 0.002
+    assert abs(corrected(a, y)) < 0.002
+    assert abs(corrected(b, y)) < 0.002
     assert corrected(cross(a, b), y) == pytest.approx(np.log(2), abs=0.005)
 
 
