@@ -246,8 +246,8 @@ def _cache_folder() -> Path:
 
 
 def _link(link: Path, target: Path) -> None:
-    if not link.is_symlink():
-        link.symlink_to(target)
+    link.unlink(missing_ok=True)  # the workspace may have moved since
+    link.symlink_to(target)
 
 
 @contextmanager
