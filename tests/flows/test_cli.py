@@ -10,7 +10,20 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-COMMANDS = ["list", "show", "run", "sweep", "status", "compare", "report", "verdicts", "sync", "validate", "doctor", "serve"]
+COMMANDS = [
+    "list",
+    "show",
+    "run",
+    "sweep",
+    "status",
+    "compare",
+    "report",
+    "verdicts",
+    "sync",
+    "validate",
+    "doctor",
+    "serve",
+]
 LOADING = {"src", "href", "data", "poster", "srcset", "action"}
 
 
