@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows import lockfile, locks, versioning
+from flows.workspace import WorkspaceError
 from tasks.declaration import PARAMS, PROFILES, DeclarationError, read_yaml, validate
 
 MINIMUM_FREE_GB = 2.0
@@ -135,20 +136,17 @@ def _locks() -> str:
 
 
 def _prefect() -> str:
-    from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
+
+    from flows.server import ask_lasting_server
 
     address = PREFECT_API_URL.value()
     if not address:
         return "a temporary server for each run"
     try:
-        with get_client(sync_client=True) as client:
-            client.hello()
-            client.read_work_pools(limit=1)  # asks for the password, which the greeting does not
-    except Exception as error:
-        raise Problem(
-            f"{address}: {_first_line(error)}; start the server, set PREFECT_API_AUTH_STRING, or unset PREFECT_API_URL"
-        ) from error
+        ask_lasting_server(address)
+    except WorkspaceError as error:
+        raise Problem(str(error).removeprefix("Prefect at ")) from error
     return f"{address} answers"
 
 

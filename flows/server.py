@@ -21,6 +21,7 @@ from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL
 
 from flows.guard import end_with_driver
+from flows.workspace import WorkspaceError
 
 NOT_FINAL = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
 RECORD_SECONDS = 10.0
@@ -29,14 +30,30 @@ RECORD_SECONDS = 10.0
 def start_temporary_server() -> None:
     """Start the server that Prefect would start, so that it does not hear Ctrl-C and ends when this process ends.
 
-    Prefect stops it on a normal exit; if this process is killed, a guard does.
+    Prefect stops it on a normal exit; if this process is killed, a guard does. Raises `WorkspaceError` if
+    PREFECT_API_URL names a server that does not answer.
     """
-    if PREFECT_API_URL.value():
+    if address := PREFECT_API_URL.value():
+        ask_lasting_server(address)
         return
     server = SubprocessASGIServer()  # the one instance that Prefect itself would use
     _with_ctrl_c_blocked(server.start)
     if server.server_process is not None:
         end_with_driver(server.server_process.pid)
+
+
+def ask_lasting_server(address: str) -> None:
+    """Raises `WorkspaceError` if the server at PREFECT_API_URL does not answer, or not to this password."""
+    try:
+        with get_client(sync_client=True) as client:
+            client.hello()
+            client.read_work_pools(limit=1)
+    except (HTTPError, RuntimeError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise WorkspaceError(
+            f"Prefect at {address}: {said}; start the server, set PREFECT_API_AUTH_STRING if it asks for a password, "
+            "or unset PREFECT_API_URL"
+        ) from error
 
 
 def kill_temporary_server() -> None:

@@ -50,9 +50,19 @@ def test_remote_that_does_not_answer(remote, closed_port: str, monkeypatch: pyte
 def test_prefect(closed_port: str) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    with temporary_settings(updates={PREFECT_API_URL: f"{closed_port}/api"}), pytest.raises(
-        doctor.Problem, match=rf"{closed_port}/api: .*; start the server, set PREFECT_API_AUTH_STRING"
+    with (
+        temporary_settings(updates={PREFECT_API_URL: f"{closed_port}/api"}),
+        pytest.raises(doctor.Problem, match=rf"{closed_port}/api: .*; start the server, set PREFECT_API_AUTH_STRING"),
     ):
         doctor._prefect()
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         assert doctor._prefect() == "a temporary server for each run"
+
+
+def test_run_says_what_is_wrong_with_the_server(toy_workspace, closed_port: str) -> None:
+    result = toy_workspace.unlabeled("run", "--all", PREFECT_API_URL=f"{closed_port}/api")
+    assert result.returncode == 2
+    assert f"error: Prefect at {closed_port}/api: " in result.stderr
+    assert "or unset PREFECT_API_URL" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (toy_workspace.folder / "dvc.lock").exists()
