@@ -286,17 +286,27 @@ def processes(folder: Path) -> dict[str, psutil.Process]:
     """The servers that run, as noted in the folder; a number that another process has by now does not count."""
     noted = folder / "processes.json"
     found = {}
-    for name, (pid, created) in (json.loads(noted.read_text()) if noted.exists() else {}).items():
-        with suppress(psutil.NoSuchProcess):
+    for name, (pid, mark) in (json.loads(noted.read_text()) if noted.exists() else {}).items():
+        with suppress(psutil.NoSuchProcess, FileNotFoundError):
             process = psutil.Process(pid)
-            if process.create_time() == created and alive(process):
+            if start_mark(pid) == mark and alive(process):
                 found[name] = process
     return found
 
 
+def start_mark(pid: int) -> str:
+    """When a process was started, as ticks since this boot: a time of day would move when the clock is set."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+
+
 def remember(folder: Path, running: dict[str, psutil.Process]) -> None:
     noted = folder / "processes.json"
-    noted.with_suffix(".new").write_text(json.dumps({n: [p.pid, p.create_time()] for n, p in running.items()}))
+    marks = {}
+    for name, process in running.items():
+        with suppress(FileNotFoundError):  # ended already
+            marks[name] = [process.pid, start_mark(process.pid)]
+    noted.with_suffix(".new").write_text(json.dumps(marks))
     noted.with_suffix(".new").replace(noted)
 
 

@@ -59,7 +59,6 @@ def test_prefect(closed_port: str) -> None:
         assert doctor._prefect() == "a temporary server for each run"
 
 
-@pytest.mark.xfail(strict=False, reason="open: the fingerprint is written before the server is asked")
 def test_run_says_what_is_wrong_with_the_server(toy_workspace, closed_port: str) -> None:
     result = toy_workspace.unlabeled("run", "--all", PREFECT_API_URL=f"{closed_port}/api")
     assert result.returncode == 2
