@@ -31,7 +31,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Stream logs and 
 def main() -> None:
     """Console entry point: a mistake of the user is one line and exit code 2, a failed run exit code 1."""
     from flows.workspace import WorkspaceError
-    from tasks.declaration import DeclarationError
+    from tasks.params import DeclarationError
 
     try:
         app(standalone_mode=True)
@@ -234,8 +234,8 @@ def sync() -> None:
 @app.command()
 def validate() -> None:
     """Check params.yaml against the steps' signatures, for every profile, without running anything."""
-    from tasks.declaration import PROFILES, read_yaml
     from tasks.declaration import validate as check
+    from tasks.params import PROFILES, read_yaml
 
     _enter()
     content = read_yaml()
@@ -289,14 +289,14 @@ def _enter() -> None:
 
 def _raw_methods() -> dict[str, dict]:
     """The methods of params.yaml without importing any step: these commands answer at once."""
-    from tasks.declaration import read_yaml
+    from tasks.params import read_yaml
 
     _enter()
     return read_yaml().get("methods") or {}
 
 
 def _known(method: str, methods: dict) -> None:
-    from tasks.declaration import DeclarationError
+    from tasks.params import DeclarationError
     from tasks.steps import did_you_mean
 
     if method not in methods:

@@ -10,8 +10,9 @@ from typing import Any
 from flows.results import difference, plus_minus
 from flows.variants import CURRENT, Plan, Variant
 from tasks.claims import UNMEASURED, Interval, judge, t_interval
-from tasks.declaration import MAIN, Claim
-from tasks.record import write_json
+from tasks.declaration import Claim
+from tasks.params import MAIN
+from tasks.state import write_json
 
 COLUMNS = ("variant", "metric", "difference, 95 %", "wins", "better?", "stages", "time")
 SELECTION = (

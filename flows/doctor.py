@@ -15,7 +15,8 @@ from rich.markup import escape
 
 from flows import lockfile, locks, versioning
 from flows.workspace import WorkspaceError
-from tasks.declaration import PARAMS, PROFILES, DeclarationError, read_yaml, validate
+from tasks.declaration import validate
+from tasks.params import PARAMS, PROFILES, DeclarationError, read_yaml
 
 MINIMUM_FREE_GB = 2.0
 

@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node
 
-from tasks.declaration import PARAMS, DeclarationError, read_yaml, validate
+from tasks.declaration import validate
+from tasks.params import PARAMS, DeclarationError, read_yaml
 from tasks.steps import did_you_mean
 
 

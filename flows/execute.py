@@ -10,24 +10,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows import tracking, versioning, warm
-from flows.edit import set_values
 from flows.live import View
 from flows.outcome import Outcome
+from flows.stamp import nothing_to_do
 from flows.workspace import exclusive
-from tasks.declaration import DeclarationError, load_declaration, read_yaml
+from tasks.params import DeclarationError, read_yaml
+from tasks.state import OUTBOX
 
 # Before prefect is imported. Its server's telemetry and its INFO lines are of no use here; on a busy machine
 # it needs more than the 20 s that Prefect grants it to start. It records task runs one by one and every five
 # seconds, so that the last ones of a short run would be lost, and watches for automations that nobody has made.
+# To a server that has gone it tries to report the run's end for one minute, not two.
 PREFECT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_CLIENT_MAX_RETRIES": "4",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "50",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.5",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",  # whole seconds: 0.5 would be 0, a busy loop
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
 }
 
@@ -52,6 +54,8 @@ def execute(
         raise DeclarationError(["--dry changes nothing, so it cannot go with --set or --profile"])
     with exclusive():
         if assignments:
+            from flows.edit import set_values
+
             _warm_up()
             for line in set_values(assignments):
                 out.print(line, markup=False)
@@ -59,13 +63,13 @@ def execute(
             print_status(methods, out)
             return 0
         started = time.monotonic()
-        try:
-            with View(err, verbose) as view:
-                outcome = _bring_up_to_date(methods, view, jobs, pull)
-        except versioning.RemoteError as error:
-            err.print(f"[red]error:[/] {escape(str(error))}")
+        if (stages := nothing_to_do(methods)) is not None:
+            outcome = Outcome(dict.fromkeys(stages, "fresh"))
+        elif (ran := _bring_up_to_date(methods, jobs, pull, verbose, err)) is None:
             return 1
-        logged = tracking.sync(warn=lambda text: err.print(f"[yellow]warning:[/] {text}"))
+        else:
+            outcome = ran
+        logged = _log_late(err)
     names = methods or list(read_yaml()["methods"])
     counts = {
         s: sum(state == s for state in outcome.states.values())
@@ -89,23 +93,45 @@ def execute(
     return 0
 
 
-def _bring_up_to_date(methods: list[str] | None, view: View, jobs: int | None, pull: bool) -> Outcome:
-    if (stages := versioning.nothing_to_do(methods)) is not None:
-        return Outcome(dict.fromkeys(stages, "fresh"))
+def _bring_up_to_date(
+    methods: list[str] | None, jobs: int | None, pull: bool, verbose: bool, err: Console
+) -> Outcome | None:
+    """Run the flow; None if the remote to pull from is not to be had, which has been said."""
     _warm_up()
-    declaration = load_declaration(only=methods)
     from flows.pipeline import run_pipeline
+    from flows.versioning import RemoteError
+    from tasks.declaration import load_declaration
 
-    return run_pipeline(declaration, methods, view, jobs, pull)
+    declaration = load_declaration(only=methods)
+    try:
+        with View(err, verbose) as view:
+            return run_pipeline(declaration, methods, view, jobs, pull)
+    except RemoteError as error:
+        err.print(f"[red]error:[/] {escape(str(error))}")
+        return None
+
+
+def _log_late(err: Console) -> int:
+    """Log to MLflow what an earlier run could not; returns how many evaluations."""
+    if not OUTBOX.is_dir():
+        return 0
+    from flows import tracking
+
+    return tracking.sync(warn=lambda text: err.print(f"[yellow]warning:[/] {text}"))
 
 
 def _warm_up() -> None:
+    from flows import warm
+
     with suppress(DeclarationError, AttributeError):  # validation, which follows, says it
         warm.preload()
 
 
 def print_status(methods: list[str] | None, out: Console) -> None:
     """A table of stale stages with the reasons, after refreshing code.yaml."""
+    from flows import versioning
+    from tasks.declaration import load_declaration
+
     declaration = load_declaration(only=methods)
     with versioning.Graph() as graph:
         graph.refresh_fingerprint(declaration)

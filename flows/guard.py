@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import time
-from contextlib import suppress
-from multiprocessing.connection import wait
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 GRACE_SECONDS = 2.0
@@ -32,3 +34,46 @@ def _guard(pid: int) -> None:
         os.kill(pid, signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
         os.kill(pid, signal.SIGKILL)  # a flow would go on for minutes to tell its end to a server that is gone
+
+
+@contextmanager
+def group_ends_with_driver(leader: int) -> Iterator[None]:
+    """For as long as the process `leader` runs, its group is ended should this process end; or by `end_groups`."""
+    guard = _guard_of_groups()
+    _groups.add(leader)
+    guard.send(leader)
+    try:
+        yield
+    finally:
+        _groups.discard(leader)
+        guard.send(-leader)
+
+
+def end_groups() -> None:
+    """Ask all processes of the groups to end."""
+    for leader in list(_groups):
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGTERM)
+
+
+_groups: set[int] = set()
+
+
+@cache
+def _guard_of_groups() -> Connection:
+    context = multiprocessing.get_context("forkserver")
+    reader, writer = context.Pipe(duplex=False)
+    context.Process(target=_end_groups_with_driver, args=(reader,), daemon=True).start()
+    reader.close()
+    return writer
+
+
+def _end_groups_with_driver(news: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    groups: set[int] = set()
+    with suppress(EOFError):
+        while leader := news.recv():
+            groups.add(leader) if leader > 0 else groups.discard(-leader)
+    for leader in groups:
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)

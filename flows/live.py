@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tasks import cores
 from tasks.console import INTERVAL
-from tasks.record import read_run
+from tasks.state import read_run
 
 MARK = {
     "ran": "[green]ran[/]",
@@ -87,6 +87,9 @@ class View:
             self._settled.add(stage)
         if state != "fresh":
             self._err.print(f"  {MARK.get(state, state):<20} {stage}  [dim]{seconds:.1f} s[/]")
+
+    def warn(self, text: str) -> None:
+        self._err.print(f"[yellow]warning:[/] {escape(text)}")
 
     def _picture(self) -> RenderableType:
         with self._lock:

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from tasks.record import STATE
+from tasks.state import STATE
 
 HEAD = "schema: '2.0'\nstages:\n"
 _LAID_OUT = re.compile(r"(?:  \S.*:\n(?:    .*\n|\n)*)*")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from httpx import TransportError
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -23,14 +24,14 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows import results, tracking, versioning, warm
-from flows.live import View
+from flows.live import View, past
 from flows.outcome import Outcome
 from flows.server import start_temporary_server, wait_for_records
 from flows.workspace import exclusive
 from tasks import cores
 from tasks.console import SECONDS_BETWEEN_LINES
 from tasks.declaration import Declaration, load_declaration
-from tasks.record import STATE
+from tasks.state import STATE
 
 
 def worth_retrying(task: Any, task_run: Any, state: Any) -> bool:
@@ -67,6 +68,7 @@ def run_stage(stage: str, graph: versioning.Graph) -> str:
 
 
 _view: View | None = None  # of the person who started this process's run, if there is one
+_settled: Outcome | None = None  # of this process's run, once every stage is settled
 
 
 @flow(name="unlabeled", flow_run_name=lambda: flow_title(), persist_result=False)
@@ -76,6 +78,7 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bo
     `jobs`: stages side by side (default: one per core). Their steps share the cores whatever it is.
     `pull`: take from the DVC remote what the local cache lacks. Waits while another run holds the workspace.
     """
+    global _settled
     os.environ["UNLABELED_FLOW_RUN"] = str(flow_run.id or "")
     cores.share(STATE / "cores")
     warm.preload()
@@ -104,6 +107,7 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bo
         if warm.stopping():
             log.shutdown(wait=False, cancel_futures=True)
             return Cancelled(message="interrupted")
+    _settled = outcome
     for entry in logged:
         entry.result()  # trouble with MLflow is a warning; an error here is one of ours
     table = results.markdown_table(list(declaration.methods))
@@ -120,14 +124,15 @@ def flow_title() -> str:
 
 
 class Schedule:
-    """Starts every stage as soon as all stages upstream of it are settled.
+    """Starts every stage as soon as all stages upstream of it are settled, those with the longest way behind them first.
 
     `finished` is called with every stage that has ended.
     """
 
     def __init__(self, graph: versioning.Graph, stages: list[str], finished: Callable[[str], None]):
-        self._graph, self._waiting, self._finished = graph, list(stages), finished
+        self._graph, self._finished = graph, finished
         self._upstream = {stage: graph.upstream(stage) for stage in stages}
+        self._waiting = longest_first(self._upstream)
         self._stale = set(graph.changes(stages))
         self._running: dict[str, tuple[PrefectFuture[str], float]] = {}
         self._done: queue.Queue[str] = queue.Queue()
@@ -195,6 +200,21 @@ class Schedule:
         self._finished(stage)
 
 
+def longest_first(upstream: dict[str, set[str]]) -> list[str]:
+    """The stages, given each after those upstream of it, by the time until the end of the longest chain that they start.
+
+    That is critical-path scheduling (Graham, SIAM J. Appl. Math. 1969). A stage counts with the seconds that it took when it last
+    ran here, one that has not run with the mean of the others.
+    """
+    known = {stage: found.seconds for stage in upstream if (found := past(stage)) is not None}
+    usual = sum(known.values()) / len(known) if known else 1.0
+    until_end: dict[str, float] = {}
+    for stage in reversed(upstream):
+        behind = max((seconds for later, seconds in until_end.items() if stage in upstream[later]), default=0.0)
+        until_end[stage] = known.get(stage, usual) + behind
+    return sorted(upstream, key=lambda stage: -until_end[stage])
+
+
 def run_pipeline(
     declaration: Declaration, methods: list[str] | None, view: View, jobs: int | None = None, pull: bool = False
 ) -> Outcome:
@@ -202,7 +222,7 @@ def run_pipeline(
 
     Raises `versioning.RemoteError` if `pull` is asked for and cannot be had.
     """
-    global _view
+    global _view, _settled
     with versioning.Graph() as graph, ThreadPoolExecutor(1, thread_name_prefix="prefect server") as starting:
         started = starting.submit(start_temporary_server)
         if pull:
@@ -215,7 +235,7 @@ def run_pipeline(
         stages = graph.stages(methods) or []
         if not graph.changes(stages):
             return Outcome(states=dict.fromkeys(stages, "fresh"))
-    _view = view
+    _view, _settled = view, None
     try:
         with _ctrl_c_stops_stages():
             outcome = pipeline(methods, jobs, pull)
@@ -223,6 +243,11 @@ def run_pipeline(
         return outcome
     except CancelledRun:
         raise KeyboardInterrupt from None
+    except TransportError as error:
+        if _settled is None:
+            raise
+        view.warn(f"Prefect's server no longer answers ({error}); it does not know how this run ended")
+        return _settled
     finally:
         _view = None
         wait_for_records()

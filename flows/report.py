@@ -12,7 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flows import results
 from tasks.artifacts import Metrics
-from tasks.declaration import MAIN, Method, load_declaration
+from tasks.declaration import Method, load_declaration
+from tasks.params import MAIN
 from tasks.record import environment, flat_parameters, git_commit
 from tasks.run import arm_folder, stage_folder
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.claims import Interval, t_interval
-from tasks.declaration import MAIN
-from tasks.record import read_run
-from tasks.steps import METHOD_STAGES
+from tasks.params import MAIN, METHOD_STAGES
+from tasks.state import read_run
 
 RESULTS = Path("results")
 README = Path("README.md")

@@ -16,8 +16,8 @@ from typing import NoReturn
 from rich.console import Console
 
 from flows.tracking import tracking_uri
-from tasks.declaration import read_yaml
-from tasks.record import STATE
+from tasks.params import read_yaml
+from tasks.state import STATE
 
 POOL = "unlabeled"
 GRACE_SECONDS = 5.0

@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.results import rows
-from tasks.declaration import MAIN, load_declaration
-from tasks.steps import METHOD_STAGES
+from tasks.declaration import load_declaration
+from tasks.params import MAIN, METHOD_STAGES
 
 
 def print_method(name: str, out: Console) -> None:

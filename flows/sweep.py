@@ -39,7 +39,7 @@ from flows.server import kill_temporary_server, start_temporary_server
 from flows.variants import Plan, Variant, plan_sweep, write_grid
 from flows.workspace import WorkspaceError, enter_workspace
 from tasks import cores
-from tasks.record import STATE
+from tasks.state import STATE
 
 SWEEPS = STATE / "sweeps"
 LOG = "output.txt"

@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 
 from tasks.artifacts import Metrics, digest
 from tasks.claims import CONFIDENCE
-from tasks.declaration import MAIN
-from tasks.record import OUTBOX, STATE
+from tasks.params import MAIN
 from tasks.run import arm_folder, dataset_folder
+from tasks.state import OUTBOX, STATE
 
 T = TypeVar("T")
 ENTRY = "unlabeled.entry"

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.edit import assign
-from tasks.declaration import MAIN, Declaration, DeclarationError, Method, read_yaml, validate
-from tasks.steps import METHOD_STAGES, did_you_mean
+from tasks.declaration import Declaration, Method, validate
+from tasks.params import MAIN, METHOD_STAGES, DeclarationError, read_yaml
+from tasks.steps import did_you_mean
 
 CURRENT = "current"
 MOST = 200  # more is more likely a slip than a wish

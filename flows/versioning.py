@@ -1,9 +1,9 @@
 """All that we ask of DVC: which stages are stale and why, run one, restore one, record it. Nothing else imports dvc.
 
-DVC has no public interface for this. Used are `dvc.stage.run.cmd_run` and `dvc.rwlock.rwlock`, which are replaced,
-`Stage.reproduce`, `reload` and `status`, `dvc.stage.serialize.to_lockfile`, the planning functions of
-`dvc.repo.reproduce`, the run cache's `pull` and `restore`, and `_wait` of its lock: tests/flows/test_versioning.py
-fails if DVC moves them.
+DVC has no public interface for this. Used are `cmd_run` and `_run` of `dvc.stage.run` and `dvc.rwlock.rwlock`, which
+are replaced, `Stage.reproduce`, `reload` and `status`, `dvc.stage.serialize.to_lockfile`, the planning functions of
+`dvc.repo.reproduce`, the run cache's `pull` and `restore`, `_wait` of its lock, and `HashFileDB.check`:
+tests/flows/test_versioning.py fails if DVC moves them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,9 +23,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from flows import stamp, warm
+from flows import guard, warm
 from flows.lockfile import LockFile
-from tasks.declaration import Declaration, DeclarationError, read_yaml
+from tasks.declaration import Declaration
 from tasks.fingerprint import changed_behind_links
 
 FINGERPRINT = "fingerprint"
@@ -52,44 +53,6 @@ class RemoteError(RuntimeError):
     """There is no DVC remote to pull from, or it does not answer."""
 
 
-def nothing_to_do(methods: list[str] | None) -> list[str] | None:
-    """The stages of `methods` (None: all) if all are up to date, else None; in a second, without importing a step.
-
-    What is up to date has been validated when it ran. None also for unknown methods and for files that cannot be
-    read: whoever goes on from there says so better.
-    """
-    from dvc.exceptions import DvcException
-
-    if not Path(".dvc/tmp").exists():
-        return None  # DVC has never run here, and should bad input follow, it will have left no trace
-    paths = _data_paths()
-    if paths is None or any(path.resolve() != Path.cwd() / path for path in paths):
-        return None  # data behind a link, which DVC does not follow
-    if (stages := stamp.unchanged(methods)) is not None:
-        return stages
-    try:
-        with Graph() as graph:
-            stages = graph.stages(methods)
-            files = graph.files()
-            before = stamp.signature(files)
-            if stages is None or graph.changes(stages):
-                return None
-            if methods is None:
-                stamp.write({"": stages, **graph.stages_of_methods()}, files, before)
-            return stages
-    except DvcException:
-        return None
-
-
-def _data_paths() -> list[Path] | None:
-    try:
-        datasets = read_yaml()["datasets"]
-        entries = [values for entry in datasets.values() for values in (entry, *entry.values())]
-        return [Path(str(v["path"])) for v in entries if isinstance(v, dict) and "path" in v] + [Path("data")]
-    except (DeclarationError, KeyError, TypeError, AttributeError):
-        return None
-
-
 class Graph:
     """DVC's stages of this workspace, read once, to be brought up to date side by side.
 
@@ -108,6 +71,7 @@ class Graph:
         self._repo = Repo()
         lock: Any = self._repo.lock
         lock._wait = True  # another DVC command takes seconds; what has been computed must be recorded
+        _compare_with_hashes(self._repo)
         graph = dvc_reproduce.get_active_graph(self._repo.index.graph)
         order = dvc_reproduce.plan_repro(graph, [s for s in self._repo.index.stages if s.path_in_repo == "dvc.yaml"])
         self._stages: dict[str, Any] = {stage.addressing: stage for stage in order}
@@ -127,8 +91,10 @@ class Graph:
         import dvc.stage.run
 
         self._cmd_run: Any = dvc.stage.run.cmd_run
+        self._run: Any = dvc.stage.run._run
         self._rwlock: Any = dvc.rwlock.rwlock
         dvc.stage.run.cmd_run = self._run_command
+        dvc.stage.run._run = _run_in_group
         dvc.rwlock.rwlock = self._lock_once
         return self
 
@@ -137,6 +103,7 @@ class Graph:
         import dvc.stage.run
 
         dvc.stage.run.cmd_run = self._cmd_run
+        dvc.stage.run._run = self._run
         dvc.rwlock.rwlock = self._rwlock
         self._repo.close()
 
@@ -314,6 +281,7 @@ class Graph:
             from dvc.repo import Repo
 
             with self._turn, Repo() as repo:
+                _compare_with_hashes(repo)
                 # DVC has written its new dependencies into the stage before it ran: a second try would find
                 # nothing changed. What counts is what dvc.lock says.
                 self._stages[name] = self._stages[name].reload()
@@ -328,6 +296,32 @@ def lock_hashes(path: Path = LOCK) -> dict[str, dict[str, str]]:
     return {
         stage: {out["path"]: out["md5"] for out in entry.get("outs", [])} for stage, entry in content["stages"].items()
     }
+
+
+def _run_in_group(executable: str | None, command: str, **how: Any) -> None:
+    """Takes the place of DVC's `_run`: a command that is not ours must not outlive a driver that is killed.
+
+    It would write where the next run writes.
+    """
+    from dvc.stage.exceptions import StageCmdFailedError
+    from dvc.stage.run import _make_cmd
+
+    process = subprocess.Popen(_make_cmd(executable, command), start_new_session=True, **how)
+    with guard.group_ends_with_driver(process.pid):
+        code = process.wait()
+    if code:
+        raise StageCmdFailedError(command, code)
+
+
+def _compare_with_hashes(repo: Any) -> None:
+    """Let `repo` compare what is in its cache with its hash, once for every version of a file.
+
+    DVC takes a write-protected file for sound, whatever a bad disk or a careless editor has made of it.
+    """
+    from dvc_data.hashfile.db import HashFileDB
+
+    for cache in (repo.cache.local, repo.cache.legacy):
+        cache.check = partial(HashFileDB.check, cache)
 
 
 def _explain(entries: list[Any]):

@@ -17,9 +17,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from tasks.declaration import read_yaml
+from flows.guard import end_groups
 from tasks.jobs import ENVIRONMENT, die_with_parent
-from tasks.steps import METHOD_STAGES, NONE
+from tasks.params import METHOD_STAGES, read_yaml
+from tasks.steps import NONE
 
 GRACE_SECONDS = 5.0
 
@@ -66,6 +67,7 @@ def stop() -> None:
     """End all running stages, however many threads wait for them; no more are started. Returns at once."""
     _stopping.set()
     processes = list(_running)
+    end_groups()
     for process in processes:
         process.terminate()  # the stage ends its workers on SIGTERM; they end themselves if it cannot
 

@@ -13,8 +13,9 @@ from flows import versioning
 from flows.outcome import Outcome
 from flows.pipeline import pipeline
 from flows.workspace import enter_workspace
-from tasks.declaration import PARAMS, Call, DeclarationError, merge, read_yaml
+from tasks.declaration import Call, merge
 from tasks.fingerprint import CODE, DATA, files_hash
+from tasks.params import PARAMS, DeclarationError, read_yaml
 from tasks.steps import did_you_mean
 
 

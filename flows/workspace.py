@@ -14,8 +14,8 @@ from pathlib import Path
 import tasks
 from flows import lockfile
 from flows.locks import clear_dead_locks, clear_run_cache
-from tasks.declaration import PARAMS
-from tasks.record import STATE
+from tasks.params import PARAMS
+from tasks.state import STATE
 
 LOCK = STATE / "run.lock"
 DISK_ERRORS = {

@@ -19,9 +19,10 @@ os.environ.update(ENVIRONMENT)  # before NumPy and torch are imported
 
 from tasks import console, record
 from tasks.artifacts import ArtifactError
-from tasks.declaration import DeclarationError, load_declaration, load_entry
+from tasks.declaration import load_declaration, load_entry
 from tasks.fingerprint import write_fingerprint
 from tasks.jobs import WorkerDied
+from tasks.params import DeclarationError
 from tasks.run import run_stage, stage_folder
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import stdtrit
 
-from tasks.declaration import MAIN, Claim
+from tasks.params import MAIN
+
+if TYPE_CHECKING:
+    from tasks.declaration import Claim
 
 CONFIDENCE = 0.95
 
@@ -40,6 +42,8 @@ def t_interval(values: list[float] | np.ndarray) -> Interval:
     mean = float(x.mean())
     if len(x) == 1:
         return Interval(mean, None, None, 1)
+    from scipy.special import stdtrit  # a quarter of a second, which commands that only read need not spend
+
     half = float(stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2) * x.std(ddof=1) / math.sqrt(len(x)))
     return Interval(mean, mean - half, mean + half, len(x))
 

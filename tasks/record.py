@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts import digest
-from tasks.declaration import MAIN, Method
+from tasks.declaration import Method
 from tasks.jobs import Usage
+from tasks.params import MAIN
 from tasks.run import arm_folder, dataset_folder
+from tasks.state import OUTBOX, RUNS, write_json
 
-STATE = Path(".unlabeled")
-RUNS = STATE / "runs"
-OUTBOX = STATE / "outbox"
 LIBRARIES = ("torch", "numpy", "scikit-learn", "faiss-cpu", "transformers", "dvc", "prefect", "mlflow")
 
 
@@ -44,14 +43,6 @@ def write_run(stage: str, name: str, started: float, seconds: float, usage: list
         "prefect_flow_run": os.environ.get("UNLABELED_FLOW_RUN", ""),
     }
     write_json(RUNS / f"{stage}@{name}.json", content)
-
-
-def read_run(stage: str, name: str) -> dict[str, Any] | None:
-    """The last description written by `write_run`, or None if there is none that can be read."""
-    try:
-        return json.loads((RUNS / f"{stage}@{name}.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
 
 
 def post(method: Method, evaluation: Path, results: list[Path]) -> Path:
@@ -120,10 +111,3 @@ def git_commit() -> str:
     except (FileNotFoundError, subprocess.CalledProcessError):
         return ""
     return head.stdout.strip() + ("+changes" if changes.returncode else "")
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON atomically."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    os.replace(partial, path)

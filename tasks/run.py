@@ -16,9 +16,10 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.artifacts import Artifact, Dataset, Metrics, digest
-from tasks.declaration import Call, Declaration, DeclarationError, Method
+from tasks.declaration import Call, Declaration, Method
 from tasks.jobs import Job, Listener, Usage, run_jobs
-from tasks.steps import INPUT_STAGE, METHOD_STAGES, NONE, STAGES, did_you_mean, find_step
+from tasks.params import METHOD_STAGES, DeclarationError
+from tasks.steps import INPUT_STAGE, NONE, STAGES, did_you_mean, find_step
 
 ARTIFACTS = Path("artifacts")
 

@@ -20,8 +20,8 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, create_model
 
 from tasks.artifacts import Artifact, Checkpoint, Clusters, Dataset, Metrics, Model, PseudoLabels, Representation
+from tasks.params import METHOD_STAGES
 
-METHOD_STAGES = ("pretrain", "cluster", "pseudo_label", "self_train", "evaluate")
 STAGES: dict[str, type[Artifact]] = {
     "prepare": Dataset,
     "checkpoint": Checkpoint,

@@ -12,8 +12,9 @@ import pandas as pd
 
 from tasks.artifacts import Metrics
 from tasks.claims import UNMEASURED, claim_name, judge, t_interval
-from tasks.declaration import MAIN, Method, Sweep, parameter_at
+from tasks.declaration import Method, Sweep, parameter_at
 from tasks.figures import COLOURS, png, subplots
+from tasks.params import MAIN
 
 AllMetrics = dict[str, dict[int, Metrics]]
 RESULTS = Path("results")

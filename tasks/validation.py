@@ -8,9 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.declaration import (
-    MAIN,
     OVERRIDES,
-    PROFILES,
     SECTIONS,
     Call,
     Claim,
@@ -21,7 +19,8 @@ from tasks.declaration import (
     merge,
     parameter_at,
 )
-from tasks.steps import METHOD_STAGES, Step, UnknownStep, did_you_mean, find_step
+from tasks.params import MAIN, METHOD_STAGES, PROFILES
+from tasks.steps import Step, UnknownStep, did_you_mean, find_step
 
 _NAME = re.compile(r"[a-z0-9_]+")  # names become folders
 _RESERVED = ("data", "checkpoint")  # folders beside the methods' own in artifacts/

@@ -10,17 +10,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tasks.declaration import (
-    MAIN,
-    Declaration,
-    DeclarationError,
-    load_declaration,
-    load_entry,
-    merge,
-    parameter_at,
-    read_yaml,
-    validate,
-)
+from tasks.declaration import Declaration, load_declaration, load_entry, merge, parameter_at, validate
+from tasks.params import MAIN, DeclarationError, read_yaml
 
 TOY_PARAMS = Path(__file__).parent / "toy" / "params.yaml"
 TRAINED = '''

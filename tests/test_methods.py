@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from tasks.artifacts import Dataset, file_sha256
-from tasks.declaration import PROFILES, Declaration, read_yaml, validate
+from tasks.declaration import Declaration, validate
+from tasks.params import METHOD_STAGES, PROFILES, read_yaml
 from tasks.run import checkpoint_folder, dataset_folder, run_stage, stage_folder
-from tasks.steps import METHOD_STAGES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONTENT = read_yaml(REPOSITORY / "params.yaml")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.results import readme_with
-from tasks.declaration import read_yaml
+from tasks.params import read_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks import record
+from tasks import record, state
 from tasks.declaration import Method, validate
 from tasks.jobs import Usage
+from tasks.params import METHOD_STAGES
 from tasks.run import run_stage
-from tasks.steps import METHOD_STAGES
 from tasks.summary import write_summary
 
 
@@ -26,25 +26,25 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_run_is_described(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNLABELED_FLOW_RUN", "flow-7")
-    assert record.read_run("cluster", "toy") is None
+    assert state.read_run("cluster", "toy") is None
     record.write_run("cluster", "toy", 100.5, 3.0, [Usage("main seed 0", 1.0, 50.0), Usage("main seed 1", 2.0, 70.0)])
-    run = record.read_run("cluster", "toy")
+    run = state.read_run("cluster", "toy")
     assert run is not None
     assert (run["started"], run["seconds"], run["step_seconds"], run["peak_mib"]) == (100.5, 3.0, 3.0, 70.0)
     assert run["jobs"] == {"main seed 0": 1.0, "main seed 1": 2.0}
     assert run["prefect_flow_run"] == "flow-7"
-    assert [path.name for path in record.RUNS.iterdir()] == ["cluster@toy.json"]
+    assert [path.name for path in state.RUNS.iterdir()] == ["cluster@toy.json"]
 
 
 def test_damaged_description_counts_as_none(folder: Path) -> None:
     record.write_run("cluster", "toy", 0.0, 1.0, [])
-    (record.RUNS / "cluster@toy.json").write_text("{")
-    assert record.read_run("cluster", "toy") is None
+    (state.RUNS / "cluster@toy.json").write_text("{")
+    assert state.read_run("cluster", "toy") is None
 
 
 def test_records_lie_outside_of_every_output() -> None:
-    assert record.STATE.parts[0] == ".unlabeled"
-    assert not str(record.RUNS).startswith(("artifacts", "results"))
+    assert state.STATE.parts[0] == ".unlabeled"
+    assert not str(state.RUNS).startswith(("artifacts", "results"))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_entry_explains_itself(evaluated: Method) -> None:
     assert (entry / "evaluate" / "flipped" / "seed-1" / "artifact.json").is_file()
     other = record.post(evaluated, Path("artifacts/toy/evaluate"), results)
     assert other != entry
-    assert not list(record.OUTBOX.glob(".*"))
+    assert not list(state.OUTBOX.glob(".*"))
 
 
 def test_flat_parameters_of_nested_groups(evaluated: Method) -> None:

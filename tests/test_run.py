@@ -16,8 +16,8 @@ from tasks import run
 from tasks.artifacts import Dataset, Metrics, Model, PseudoLabels, digest
 from tasks.declaration import Declaration, validate
 from tasks.jobs import Job, Progress
+from tasks.params import METHOD_STAGES
 from tasks.run import check_metrics, execute, method_jobs, run_stage, share_equal_jobs, with_training_curves
-from tasks.steps import METHOD_STAGES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EARLY = METHOD_STAGES[:-1]

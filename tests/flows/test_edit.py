@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.edit import set_values
-from tasks.declaration import DeclarationError, read_yaml
+from tasks.params import DeclarationError, read_yaml
 
 TOY_PARAMS = Path(__file__).parents[1] / "toy" / "params.yaml"
 COMMENTED = """\
@@ -66,9 +66,7 @@ def test_key_that_a_block_lacks(params: Path) -> None:
     before = params.read_text() + "resources:\n  default:\n    memory_gib: 1\n"
     params.write_text(before)
     set_values(["resources.default.timeout_minutes=5"], params)
-    assert params.read_text() == before.replace(
-        "    memory_gib: 1\n", "    timeout_minutes: 5\n    memory_gib: 1\n"
-    )
+    assert params.read_text() == before.replace("    memory_gib: 1\n", "    timeout_minutes: 5\n    memory_gib: 1\n")
 
 
 def test_value_that_does_not_fit_between_braces(params: Path) -> None:

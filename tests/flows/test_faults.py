@@ -139,7 +139,6 @@ def test_driver_killed_at_every_change_of_a_file(graphs, ran: Path, expected, tm
     check_kills(graphs, ran, expected, tmp_path, lambda n: list(range(1, n)), half)
 
 
-@pytest.mark.xfail(strict=True, reason="commands other than `python -m tasks` outlive a killed driver")
 def test_commands_end_with_the_driver(graphs, tmp_path: Path, wait_until) -> None:
     """One that went on would write where the next run writes."""
     folder = graphs.create(
@@ -278,9 +277,6 @@ def damage(path: Path, how: Callable[[Path], None]) -> None:
     path.chmod(mode)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="DVC takes a write-protected cache file for sound; Graph has to compare it with its hash"
-)
 @pytest.mark.parametrize("how", [cut, flip])
 @pytest.mark.parametrize("stage", ["first", "left", "right"])
 def test_damaged_cache_object_is_not_used(graphs, ran: Path, expected, stage: str, how: Callable) -> None:
@@ -301,9 +297,6 @@ def test_damaged_cache_object_is_not_used(graphs, ran: Path, expected, stage: st
     graphs.assert_up_to_date(ran)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="DVC takes a write-protected cache file for sound; Graph has to compare it with its hash"
-)
 @pytest.mark.parametrize("how", [cut, flip])
 def test_damaged_cache_object_is_not_restored_from_the_run_cache(graphs, ran: Path, expected, how: Callable) -> None:
     former = graphs.lock(ran)
@@ -617,9 +610,6 @@ def prefect_server(ran_workspace, tmp_path: Path, wait_until) -> Iterator[tuple[
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True, reason="all stages run and are recorded, but the flow's own end cannot be reported: traceback, exit 1"
-)
 def test_prefect_server_stopped_mid_run(ran_workspace, undisturbed, prefect_server, wait_until) -> None:
     """The work goes on and ends well; a warning says that Prefect does not know."""
     server, address = prefect_server

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from flows import comparison, sweep
 from flows.comparison import Finished
 from flows.variants import CURRENT, Plan, parse_grid, plan_sweep, write_grid
-from tasks.declaration import DeclarationError
+from tasks.params import DeclarationError
 
 K, JITTER, FLIP = "methods.toy.cluster.k", "methods.toy.cluster.jitter", "methods.toy.self_train.flip"
 FAIL, SECONDS = "methods.toy.self_train.fail", "methods.toy.self_train.seconds"

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import versioning
-from tasks.steps import METHOD_STAGES
+from tasks.params import METHOD_STAGES
 
 STAGES = ["fingerprint", "prepare@none", "prepare@blobs", "checkpoint@none", "checkpoint@scale"] + [
     f"{stage}@toy" for stage in METHOD_STAGES

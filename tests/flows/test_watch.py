@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from flows.edit import assign
 from flows.watch import affected_methods
-from tasks.declaration import DeclarationError, read_yaml
+from tasks.params import DeclarationError, read_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WATCH = "from flows.watch import watch; state = watch(return_state=True); print(state.type.value, state.message)"
