@@ -5,12 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 GRACE_SECONDS = 2.0
 
@@ -36,17 +37,20 @@ def _guard(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)  # a flow would go on for minutes to tell its end to a server that is gone
 
 
-@contextmanager
-def group_ends_with_driver(leader: int) -> Iterator[None]:
-    """For as long as the process `leader` runs, its group is ended should this process end; or by `end_groups`."""
-    guard = _guard_of_groups()
-    _groups.add(leader)
-    guard.send(leader)
+def run_in_group(command: list[str] | str, **how: Any) -> int:
+    """Run a command as the leader of a process group that ends with it, with this process, or by `end_groups`.
+
+    `how`: as `subprocess.Popen` takes it. Returns the exit code.
+    """
+    guard = _guard_of_groups(os.getpid())  # before the command starts, lest there be a moment in which it is alone
+    process = subprocess.Popen(command, start_new_session=True, **how)
+    guard.send(process.pid)
+    _groups.add(process.pid)
     try:
-        yield
+        return process.wait()
     finally:
-        _groups.discard(leader)
-        guard.send(-leader)
+        _groups.discard(process.pid)
+        guard.send(-process.pid)
 
 
 def end_groups() -> None:
@@ -60,7 +64,8 @@ _groups: set[int] = set()
 
 
 @cache
-def _guard_of_groups() -> Connection:
+def _guard_of_groups(driver: int) -> Connection:
+    """Where this process (`driver`: its number, as a forked one needs a guard of its own) tells its guard of groups."""
     context = multiprocessing.get_context("forkserver")
     reader, writer = context.Pipe(duplex=False)
     context.Process(target=_end_groups_with_driver, args=(reader,), daemon=True).start()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -306,9 +305,7 @@ def _run_in_group(executable: str | None, command: str, **how: Any) -> None:
     from dvc.stage.exceptions import StageCmdFailedError
     from dvc.stage.run import _make_cmd
 
-    process = subprocess.Popen(_make_cmd(executable, command), start_new_session=True, **how)
-    with guard.group_ends_with_driver(process.pid):
-        code = process.wait()
+    code = guard.run_in_group(_make_cmd(executable, command), **how)
     if code:
         raise StageCmdFailedError(command, code)
 
