@@ -27,6 +27,7 @@ from flows import results, tracking, versioning, warm
 from flows.live import View, past
 from flows.outcome import Outcome
 from flows.server import start_temporary_server, wait_for_records
+from flows.stamp import nothing_to_do
 from flows.workspace import exclusive
 from tasks import cores
 from tasks.console import SECONDS_BETWEEN_LINES
@@ -79,7 +80,7 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bo
     `pull`: take from the DVC remote what the local cache lacks. Waits while another run holds the workspace.
     """
     global _settled
-    os.environ["UNLABELED_FLOW_RUN"] = str(flow_run.id or "")
+    os.environ[versioning.FLOW_RUN] = str(flow_run.id or "")
     cores.share(STATE / "cores")
     warm.preload()
     declaration = load_declaration(only=methods)
@@ -111,7 +112,7 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bo
     for entry in logged:
         entry.result()  # trouble with MLflow is a warning; an error here is one of ours
     table = results.markdown_table(list(declaration.methods))
-    runs = "".join(f"- {line}\n" for line in tracking.runs_of(os.environ["UNLABELED_FLOW_RUN"]))
+    runs = "".join(f"- {line}\n" for line in tracking.runs_of(os.environ[versioning.FLOW_RUN]))
     create_markdown_artifact(
         f"{table}\nMLflow:\n\n{runs}" if runs else table, key="verdicts", description="Claims of this run's methods"
     )
@@ -250,6 +251,14 @@ def run_pipeline(
         return _settled
     finally:
         _view = None
+        end_of_run()
+
+
+def end_of_run() -> None:
+    """Let the temporary server write down how all went, and DVC look over the files, so that the next run need not."""
+    with ThreadPoolExecutor(1, thread_name_prefix="stamp") as stamping:
+        if not warm.stopping():
+            stamping.submit(nothing_to_do, None)
         wait_for_records()
 
 

@@ -24,12 +24,14 @@ from ruamel.yaml import YAML
 
 from flows import guard, warm
 from flows.lockfile import LockFile
+from tasks import cores
 from tasks.declaration import Declaration
 from tasks.fingerprint import changed_behind_links
 
 FINGERPRINT = "fingerprint"
 LOCK = Path("dvc.lock")
 COMMAND = ["python", "-m", "tasks"]
+FLOW_RUN = "UNLABELED_FLOW_RUN"
 
 
 @dataclass
@@ -188,8 +190,9 @@ class Graph:
                 tail.append(line)
                 on_line(line)
 
-            flow_run = {"UNLABELED_FLOW_RUN": os.environ.get("UNLABELED_FLOW_RUN", "")}
-            codes.append(warm.run_stage(arguments, tell, flow_run))
+            # The process that it is forked from has started before these were set.
+            told = {name: os.environ[name] for name in (FLOW_RUN, cores.VARIABLE) if name in os.environ}
+            codes.append(warm.run_stage(arguments, tell, told))
             return codes[-1]
 
         self._executed.discard(name)

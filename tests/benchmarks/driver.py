@@ -186,8 +186,8 @@ def drive(jobs: int) -> None:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     from prefect import flow
 
-    from flows.pipeline import Schedule
-    from flows.server import start_temporary_server, wait_for_records
+    from flows.pipeline import Schedule, end_of_run
+    from flows.server import start_temporary_server
     from flows.versioning import Graph
 
     @flow(name="trivial stages", persist_result=False)
@@ -201,7 +201,7 @@ def drive(jobs: int) -> None:
 
     start_temporary_server()
     seconds = schedule()
-    wait_for_records()
+    end_of_run()
     print(json.dumps(seconds))
 
 

@@ -55,6 +55,7 @@ def test_first_run_runs_everything_and_says_so(first_run) -> None:
     assert "toy     accuracy  1.000 ± 0.000" in said
     assert "holds" in said or "leans" in said
     assert not workspace.processes()
+    assert (workspace.folder / ".unlabeled" / "fresh.json").exists(), "the next run has to ask DVC"
 
 
 def test_dvc_has_nothing_to_do_after_the_flow(ran_workspace) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import versioning
+from tasks import cores
 from tasks.params import METHOD_STAGES
 
 STAGES = ["fingerprint", "prepare@none", "prepare@blobs", "checkpoint@none", "checkpoint@scale"] + [
@@ -177,3 +178,20 @@ def test_failure_survives_the_way_between_processes() -> None:
     again = make(*arguments)
     assert (again.stage, again.messages, again.bad_input, again.transient) == ("x", ["a", "b; c"], True, False)
     assert str(again) == "a\nb; c"
+
+
+def test_stages_are_told_which_cores_to_share(committed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fork server is older than what the flow sets; without the cores every stage would take all of them."""
+    told: list[dict[str, str]] = []
+
+    def run_stage(arguments: list[str], on_line: Callable[[str], None], environment: dict[str, str]) -> int:
+        told.append(environment)
+        return 1
+
+    monkeypatch.chdir(committed.folder)
+    monkeypatch.setattr(versioning.warm, "run_stage", run_stage)
+    monkeypatch.setenv(cores.VARIABLE, "where the cores are")
+    monkeypatch.setenv(versioning.FLOW_RUN, "1234")
+    with versioning.Graph() as graph, pytest.raises(versioning.StageFailed):
+        graph.reproduce("cluster@toy", force=True)
+    assert told == [{cores.VARIABLE: "where the cores are", versioning.FLOW_RUN: "1234"}]
