@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from tasks.steps import find_step
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
-READERS = ("image_folder", "idx", "npz", "cifar", "segmentation_folder", "coco")
+READERS = ("image_folder", "idx", "npz", "cifar", "segmentation_folder", "coco", "video_folder", "point_clouds")
 EXAMPLES = [YAML(typ="safe", pure=True).load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)]
 
 

@@ -1,0 +1,1 @@
+"""Synthetic and scanned scenes: solids, cameras, points, super-voxels."""
