@@ -47,8 +47,10 @@ def execute(
     """Validate, edit params.yaml, run the flow, print what came of it. Returns the exit code."""
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "ERROR")
-    if verbose:
+    if not verbose:  # Prefect's server gets the log all the same; here `View` says what matters
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
+    else:
         os.environ["UNLABELED_VERBOSE"] = "1"
     if dry and assignments:
         raise DeclarationError(["--dry changes nothing, so it cannot go with --set or --profile"])

@@ -218,6 +218,7 @@ def noop() -> None:
 
 def draw(rows: dict[int, dict[str, float]], path: Path) -> None:
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     figure, (cost, ready) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for who, label, colour in (("dvc", "dvc repro", "#c44e52"), ("ours", "unlabeled run", "#4c72b0")):
@@ -229,7 +230,10 @@ def draw(rows: dict[int, dict[str, float]], path: Path) -> None:
     ready.set(xlabel="trivial stages in the graph", ylabel="whole command, s", title="Nothing to do")
     for axes in (cost, ready):
         axes.set_xticks(list(rows), [str(n) for n in rows])
-        axes.minorticks_off()
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
