@@ -88,11 +88,13 @@ def swav(
     if len(train_rows) < 2:
         raise ValueError("dataset: a single training image has no other to be balanced with")
     batch = min(batch_size, len(train_rows))
-    if batch < LEAST_BATCH * n_prototypes and not queue_length:
+    queue_rows = queue_length - queue_length % batch
+    if batch < LEAST_BATCH * n_prototypes and not queue_rows:
         warnings.warn(
             f"batch_size: {batch} images can hardly use {n_prototypes} prototypes; set queue_length", stacklevel=2
         )
-    if (images[train_rows] == images[train_rows[:1]]).all():
+    # Row by row: the first that differs ends it, and images may be more than memory holds.
+    if all(np.array_equal(images[row], images[train_rows[0]]) for row in train_rows):
         warnings.warn("dataset: all training images are equal; every code will be uniform", stacklevel=2)
     network_stream, prototype_stream, training_stream = np.random.SeedSequence(seed).spawn(3)
     network = build_projection_encoder(encoder, shape, int(network_stream.generate_state(1)[0]))
@@ -102,7 +104,6 @@ def swav(
     prototypes_KP = torch.nn.Parameter(prototypes_KP.to(device))
 
     steps_per_epoch = max(1, len(train_rows) // batch_size)
-    queue_rows = queue_length - queue_length % batch
     queues: list[FeatureQueue | None] = [None] * ASSIGNED
     usage_EK: list[torch.Tensor] = []
 
