@@ -38,7 +38,7 @@ def permute_truth(folder: Path) -> int:
     samples = dataset.samples.copy()
     if "label" in samples:
         hidden = samples["given_label"].isna() if "given_label" in samples else pd.Series(True, index=samples.index)
-        before = samples.loc[hidden, "label"].to_numpy()
+        before = samples.loc[hidden, "label"].to_numpy(copy=True)  # a view would move along
         samples.loc[hidden, "label"] = rng.permutation(before)
         moved += int((samples.loc[hidden, "label"].to_numpy() != before).sum())
     arrays = dict(dataset.arrays)
