@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from tasks.artifacts import Network
+from tasks.clustering.prototype_figures import mosaic
 from tasks.figures import subplots
-from tasks.nn.layerwise_autoencoder import autoencoder_from_config, signed_images
+from tasks.nn.layerwise_autoencoder import LayerwiseAutoencoder, autoencoder_from_config, signed_images
 
 SHOWN_CLUSTERS, SHOWN_IMAGES, SHOWN_POINTS = 10, 10, 4000
 
@@ -57,36 +58,36 @@ def confidence_figure(images: np.ndarray, probability_nK: np.ndarray, network: N
     clusters = np.argsort(-size_K, kind="stable")[:SHOWN_CLUSTERS]
     autoencoder = autoencoder_from_config(network.config, network.state)
     half = SHOWN_IMAGES // 2
-    figure, axes = subplots(len(clusters), 2, figsize=(5.6, 0.85 * len(clusters) + 0.5), squeeze=False)
-    for row, cluster in zip(axes, clusters, strict=True):
-        members = np.flatnonzero(label_n == cluster)
-        members = members[np.argsort(-confidence_n[members], kind="stable")]
-        for axis, chosen in zip(row, (members[:half], members[-half:]), strict=True):
-            if len(chosen):
-                picture = _over_reconstructions(np.asarray(images[chosen]), autoencoder, half)
-                axis.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray_r", vmin=0, vmax=1)
-                low, high = confidence_n[chosen].min(), confidence_n[chosen].max()
-                axis.set_xlabel(f"p = {low:.2f} to {high:.2f}", fontsize=7, labelpad=1)
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        row[0].set_ylabel(f"{cluster}\n({size_K[cluster]})", rotation=0, ha="right", va="center", fontsize=8)
-    axes[0, 0].set_title("most confident")
-    axes[0, 1].set_title("least confident")
-    figure.suptitle("images over their reconstructions, a row per cluster (its size)", fontsize=9)
+    figure, axes = subplots(1, 2, figsize=(6.4, 0.8 * len(clusters) + 0.6), sharey=True)
+    of_cluster = [np.flatnonzero(label_n == cluster) for cluster in clusters]
+    of_cluster = [members[np.argsort(-confidence_n[members], kind="stable")] for members in of_cluster]
+    for axis, part, title in zip(
+        axes, (slice(half), slice(-half, None)), ("most confident", "least confident"), strict=True
+    ):
+        rows: list[list[np.ndarray]] = []
+        for members in of_cluster:
+            rows += _and_reconstructions(images, members[part], autoencoder)
+        axis.imshow(mosaic(rows), cmap="gray_r", vmin=0, vmax=1)
+        axis.set_title(f"{title} (p = {_range(confidence_n, of_cluster, part)})")
+        axis.set(xticks=[])
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+    step = axes[0].get_images()[0].get_size()[0] / len(clusters)
+    axes[0].set_yticks(step * (np.arange(len(clusters)) + 0.5) - 0.5, [f"{c} ({size_K[c]})" for c in clusters])
+    figure.suptitle("images over their reconstructions, two rows per cluster (its size)", fontsize=9)
     return figure
 
 
+def _range(confidence_n: np.ndarray, of_cluster: list[np.ndarray], part: slice) -> str:
+    shown = np.concatenate([confidence_n[members[part]] for members in of_cluster])
+    return f"{shown.min():.2f} to {shown.max():.2f}"
+
+
 @torch.no_grad()
-def _over_reconstructions(images_nHWC: np.ndarray, autoencoder: torch.nn.Module, columns: int) -> np.ndarray:
-    """[2 H + 1, columns * (W + 1), C] in 0..1, white where nothing is shown."""
-    x_nCHW = signed_images(images_nHWC)
-    decoded_nCHW = autoencoder.decode(autoencoder(x_nCHW))[0]  # type: ignore[operator]
-    pairs = [((v + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy() for v in (x_nCHW, decoded_nCHW)]
-    n, height, width, channels = pairs[0].shape
-    paper = 0.0 if channels == 1 else 1.0
-    picture = np.full((2 * height + 1, columns * (width + 1), channels), paper, dtype=np.float32)
-    for index in range(n):
-        left = index * (width + 1)
-        picture[:height, left : left + width] = pairs[0][index]
-        picture[height + 1 :, left : left + width] = pairs[1][index]
-    return picture
+def _and_reconstructions(
+    images: np.ndarray, chosen: np.ndarray, autoencoder: LayerwiseAutoencoder
+) -> list[list[np.ndarray]]:
+    """A row of images [H, W, C] in 0..1 and a row of what the clean path makes of them."""
+    x_nCHW = signed_images(np.asarray(images[chosen]))
+    decoded_nCHW = autoencoder.decode(autoencoder(x_nCHW))[0]
+    return [list(((v + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()) for v in (x_nCHW, decoded_nCHW)]

@@ -39,16 +39,30 @@ def members_figure(images: np.ndarray, membership_nK: np.ndarray) -> Figure:
     size_K = np.bincount(membership_nK.argmax(axis=1), minlength=membership_nK.shape[1])
     chosen = np.argsort(-size_K, kind="stable")[:SHOWN_PROTOTYPES]
     columns = min(SHOWN_MEMBERS, len(membership_nK))
-    figure, axes = subplots(
-        len(chosen), columns, figsize=(0.62 * columns + 0.9, 0.62 * len(chosen) + 0.4), squeeze=False
-    )
-    for row, prototype in zip(axes, chosen, strict=True):
-        members = np.argsort(-membership_nK[:, prototype], kind="stable")[:columns]
-        for axis, member in zip(row, members, strict=True):
-            image = np.asarray(images[member])
-            axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray_r")
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        row[0].set_ylabel(f"{prototype}\n({size_K[prototype]})", rotation=0, ha="right", va="center")
-    figure.suptitle("highest codes of the most used prototypes\n(number, images that chose it)", fontsize=9)
+    members = [np.argsort(-membership_nK[:, prototype], kind="stable")[:columns] for prototype in chosen]
+    picture = mosaic([[np.asarray(images[member]) for member in row] for row in members])
+    figure, axis = subplots(figsize=(0.62 * columns + 0.9, 0.62 * len(chosen) + 0.5))
+    axis.imshow(picture, cmap="gray_r")
+    step = picture.shape[0] / len(chosen)
+    names = [f"{prototype} ({size_K[prototype]})" for prototype in chosen]
+    axis.set_yticks(step * (np.arange(len(chosen)) + 0.5) - 0.5, names)
+    axis.set(xticks=[])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.set_title("highest codes of the most used prototypes\n(number, images that chose it)", fontsize=9)
     return figure
+
+
+def mosaic(rows: list[list[np.ndarray]]) -> np.ndarray:
+    """Images [H, W, C] in a grid with gaps of an eighth of their side, NaN (white) in them; [h, w] if C is 1."""
+    height, width, channels = rows[0][0].shape
+    gap = max(1, height // 8)
+    shape = (len(rows) * (height + gap), max(map(len, rows)) * (width + gap), channels)
+    # Images of whole numbers are shown as shares of 255, so that the gaps can be marked.
+    scale = 255 if rows[0][0].dtype == np.uint8 else 1
+    grid = np.full(shape, np.nan if channels == 1 else 1.0, dtype=np.float32)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            top, left = i * (height + gap), j * (width + gap)
+            grid[top : top + height, left : left + width] = image / scale
+    return grid[..., 0] if channels == 1 else grid.clip(0, 1)

@@ -29,7 +29,9 @@ def make(seed: int = 0, n: int = 60, k: int = 4):
     embedding = rng.normal(size=(n, 5)).astype(np.float32)
     representation = Representation({"units": units}, {"embedding": embedding})
     clusters = Clusters({"units": units.assign(cluster=cluster)}, meta={"n_clusters": k})
-    probability = rng.dirichlet(np.ones(k), size=n).astype(np.float32)
+    probability = rng.dirichlet(np.ones(k), size=n)
+    probability[:, 2] *= 1e-6  # a cluster that no sample chooses
+    probability = (probability / probability.sum(axis=1, keepdims=True)).astype(np.float32)
     settings = AutoencoderSettings(maps=[3], kernels=[3], strides=[2], padding=[1], code=5, dropout=[0.0, 0.0])
     network = build_autoencoder(settings, (8, 8, 1), 0)
     predicted = probability.argmax(axis=1)
