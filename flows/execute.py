@@ -32,6 +32,8 @@ PREFECT = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",  # whole seconds: 0.5 would be 0, a busy loop
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
 }
+# What Prefect writes to the terminal. Its server gets the log all the same; here `View` says what matters.
+QUIET = ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL")
 
 
 def execute(
@@ -47,11 +49,11 @@ def execute(
     """Validate, edit params.yaml, run the flow, print what came of it. Returns the exit code."""
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
-    if not verbose:  # Prefect's server gets the log all the same; here `View` says what matters
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL", "CRITICAL")
-    else:
+    if verbose:
         os.environ["UNLABELED_VERBOSE"] = "1"
+    else:
+        for name in QUIET:
+            os.environ.setdefault(name, "CRITICAL")
     if dry and assignments:
         raise DeclarationError(["--dry changes nothing, so it cannot go with --set or --profile"])
     with exclusive():

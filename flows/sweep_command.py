@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.comparison import COLUMNS, write_files
-from flows.execute import PREFECT
+from flows.execute import PREFECT, QUIET
 from flows.variants import Variant, parse_grid, plan_sweep
 
 
@@ -19,7 +19,8 @@ def sweep_command(
     """Check, run, show what came of it. Returns the exit code."""
     for name, value in PREFECT.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    for name in QUIET:
+        os.environ.setdefault(name, "CRITICAL")
     plan = plan_sweep(method, parse_grid(assignments), metric)
     from flows.cli import INTERRUPTED
     from flows.sweep import SETTLED, SWEEPS, run_sweep  # imports prefect, which reads the above

@@ -101,7 +101,8 @@ def repro(dry: bool = False) -> dict[str, Any]:
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
     errors = {}
-    with Repo() as repo:
+    project: Any = Repo()  # its methods are decorated out of their types
+    with project as repo:
         names = [stage.addressing for stage in repo.index.stages]
         try:
             repo.reproduce(dry=dry)

@@ -269,7 +269,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def damage(path: Path, how: Callable[[Path], None]) -> None:
+def damage(path: Path, how: Callable[[Path], object]) -> None:
     """Change a protected file and leave its mode as it was, as a bad disk does."""
     mode = path.stat().st_mode
     path.chmod(0o644)
