@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
 
-from flows import lockfile, locks, versioning
+from flows import lockfile, locks, tracking, versioning
 from flows.workspace import WorkspaceError
 from tasks.declaration import validate
 from tasks.params import PARAMS, PROFILES, DeclarationError, read_yaml
@@ -152,17 +152,25 @@ def _prefect() -> str:
 
 
 def _mlflow() -> str:
-    from flows import tracking
-
     try:
+        tracking.quick_failure()
         tracking.client().search_experiments(max_results=1)
     except Exception as error:
-        raise Problem(
-            f"{tracking.tracking_uri()}: {_first_line(error)}; start the server, set MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD if it asks for them, or unset MLFLOW_TRACKING_URI"
-        ) from error
+        otherwise = ", or unset MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else ""
+        raise Problem(f"{tracking.tracking_uri()}: {_mlflow_trouble(error)}{otherwise}") from error
     count = len(tracking.waiting())
     return tracking.tracking_uri() + (f"; {count} evaluation(s) wait: run 'unlabeled sync'" if count else "")
+
+
+def _mlflow_trouble(error: Exception) -> str:
+    """What is wrong with MLflow, and the remedy."""
+    both = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if getattr(error, "error_code", "") == "UNAUTHENTICATED":
+        given = os.environ.get("MLFLOW_TRACKING_USERNAME") and os.environ.get("MLFLOW_TRACKING_PASSWORD")
+        return f"wrong user or password; mend {both}" if given else f"it asks for a password; set {both}"
+    if tracking.tracking_uri().startswith("http"):
+        return f"it does not answer ({_first_line(error)}); start the server"
+    return f"it cannot be read ({_first_line(error)}); mend it or move it away"
 
 
 def _first_line(error: Exception) -> str:

@@ -40,21 +40,23 @@ def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> i
     running: dict[str, subprocess.Popen] = {}
     try:
         running["prefect"] = _start("prefect", ["server", "start", "--host", host, "--port", str(prefect_port)])
-        running["mlflow"] = _start(
-            "mlflow",
-            ["ui", "--host", host, "--port", str(mlflow_port), "--backend-store-uri", tracking_uri()],
-        )
+        mlflow = tracking_uri()
+        if not mlflow.startswith("http"):  # else MLflow has a server already
+            arguments = ["ui", "--host", host, "--port", str(mlflow_port), "--backend-store-uri", mlflow]
+            running["mlflow"] = _start("mlflow", arguments)
+            mlflow = f"http://{host}:{mlflow_port}"
         _wait_for(f"{api}/health", running["prefect"])
         _prefect("pool", ["work-pool", "create", POOL, "--type", "process", "--overwrite"])
         running["worker"] = _start("prefect", ["worker", "start", "--pool", POOL, "--type", "process"], log="worker")
         _prefect("deploy", ["--no-prompt", "deploy", "--all"])
-        _wait_for(f"http://{host}:{mlflow_port}/health", running["mlflow"])
+        if "mlflow" in running:
+            _wait_for(f"{mlflow}/health", running["mlflow"])
         names = ", ".join(entry["name"] for entry in read_yaml(Path("prefect.yaml"))["deployments"])
         out.print(
-            f"Prefect    http://{host}:{prefect_port}\nMLflow     http://{host}:{mlflow_port}\n"
+            f"Prefect    http://{host}:{prefect_port}\nMLflow     {mlflow}\n"
             f"worker     pool '{POOL}', deployments of prefect.yaml: {names}"
         )
-        out.print(f"runs started with PREFECT_API_URL={api} appear there; logs in {LOGS}/; Ctrl-C stops all three")
+        out.print(f"runs started with PREFECT_API_URL={api} appear there; logs in {LOGS}/; Ctrl-C stops all")
         while all(process.poll() is None for process in running.values()):
             time.sleep(0.5)
         ended = next(name for name, process in running.items() if process.poll() is not None)

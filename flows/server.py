@@ -13,18 +13,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from httpx import HTTPError
+from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterState, TaskRunFilterStateType
 from prefect.client.schemas.objects import StateType
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 
 from flows.guard import end_with_driver
 from flows.workspace import WorkspaceError
 
 NOT_FINAL = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
 RECORD_SECONDS = 10.0
+UNAUTHORIZED = 401
 
 
 def start_temporary_server() -> None:
@@ -49,11 +50,17 @@ def ask_lasting_server(address: str) -> None:
             client.hello()
             client.read_work_pools(limit=1)
     except (HTTPError, RuntimeError) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise WorkspaceError(
-            f"Prefect at {address}: {said}; start the server, set PREFECT_API_AUTH_STRING if it asks for a password, "
-            "or unset PREFECT_API_URL"
-        ) from error
+        raise WorkspaceError(f"Prefect at {address}: {_trouble(error)}, or unset PREFECT_API_URL") from error
+
+
+def _trouble(error: HTTPError | RuntimeError) -> str:
+    """What is wrong with a server, and the remedy."""
+    if isinstance(error, HTTPStatusError) and error.response.status_code == UNAUTHORIZED:
+        if PREFECT_API_AUTH_STRING.value() is None:
+            return "it asks for a password; set PREFECT_API_AUTH_STRING=admin:PASSWORD"
+        return "wrong password; mend PREFECT_API_AUTH_STRING=admin:PASSWORD"
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    return f"it does not answer ({said}); start the server"
 
 
 def kill_temporary_server() -> None:

@@ -6,6 +6,7 @@
     python infra/native.py env       what a client needs, as lines for a shell: eval "$(python infra/native.py env)"
     python infra/native.py down      stop all; data stay
 
+`up` and `down` take names of single servers as well: postgres, s3, prefect, mlflow, worker.
 Commands and settings are those of compose.yaml (a test compares them). PostgreSQL's programs come from the
 distribution, `weed` from infra/servers.txt, the rest from requirements.lock. As root, PostgreSQL runs as `postgres`.
 """
@@ -38,6 +39,7 @@ DEFAULTS = {"BIND": "127.0.0.1", "POSTGRES_PORT": "5432", "PREFECT_PORT": "4200"
             "S3_PORT": "8333", "MLFLOW_ALLOWED_HOSTS": "mlflow:*,localhost:*,127.0.0.1:*"}  # fmt: skip
 REQUIRED = ("POSTGRES_PASSWORD", "PREFECT_DB_PASSWORD", "MLFLOW_DB_PASSWORD", "PREFECT_PASSWORD", "UNLABELED_REPOSITORY",
             "MLFLOW_ADMIN_PASSWORD", "MLFLOW_SECRET_KEY", "S3_MLFLOW_SECRET", "S3_DVC_SECRET")  # fmt: skip
+NAMES = ("postgres", "s3", "prefect", "mlflow", "worker")
 START_SECONDS = 300
 STOP_SECONDS = 30
 
@@ -201,8 +203,8 @@ def services(settings: dict[str, str], folder: Path) -> list[Service]:
 # ---- up, down, status ------------------------------------------------------------------------------------------
 
 
-def up(settings: dict[str, str], folder: Path) -> None:
-    """Start every server that is not running and wait until it answers. Raises `SetupError`."""
+def up(settings: dict[str, str], folder: Path, only: list[str] | None = None) -> None:
+    """Start every server (or those named) that is not running and wait until it answers. Raises `SetupError`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
     all_services = services(settings, folder)
@@ -210,6 +212,8 @@ def up(settings: dict[str, str], folder: Path) -> None:
         create_cluster(settings, folder)
     running = processes(folder)
     for service in all_services:
+        if only and service.name not in only:
+            continue
         if service.name not in running:
             if service.answers():
                 raise SetupError(f"{service.name}: something else answers at its port; change it in infra/.env")
@@ -254,9 +258,12 @@ def wait_for(service: Service, process: psutil.Process, folder: Path) -> None:
         time.sleep(0.3)
 
 
-def down(folder: Path) -> None:
-    """Stop every server, the last one first, and all that they have started; data stay."""
-    for name, process in reversed(processes(folder).items()):
+def down(folder: Path, only: list[str] | None = None) -> None:
+    """Stop every server (or those named), the last one first, and all that they have started; data stay."""
+    running = processes(folder)
+    for name, process in reversed(list(running.items())):
+        if only and name not in only:
+            continue
         children = process.children(recursive=True)
         with suppress(psutil.NoSuchProcess):
             # Its fast shutdown: PostgreSQL otherwise waits until every client has left.
@@ -267,7 +274,8 @@ def down(folder: Path) -> None:
                 one.kill()
         psutil.wait_procs(left, timeout=STOP_SECONDS)
         print(f"{name} is down" + (f" ({len(left)} process(es) killed)" if left else ""), flush=True)
-    remember(folder, {})
+        del running[name]
+    remember(folder, running)
 
 
 def status(settings: dict[str, str], folder: Path) -> int:
@@ -419,6 +427,7 @@ def main() -> int:
     """Command line; returns the exit code: 2 for a wrong setting or a server that does not start."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("action", choices=["init", "up", "status", "env", "down"])
+    parser.add_argument("servers", nargs="*", help=f"with up and down, these alone: {', '.join(NAMES)}")
     parser.add_argument("--settings", type=Path, default=INFRA / ".env", help="default: infra/.env")
     parser.add_argument(
         "--folder", type=Path, default=FOLDER, help=f"data, logs, the worker's clone; default: {FOLDER}"
@@ -427,18 +436,22 @@ def main() -> int:
     given = parser.parse_args()
     folder = given.folder.resolve()
     try:
+        if unknown := [name for name in given.servers if name not in NAMES]:
+            raise SetupError(f"no server is called {unknown[0]!r}; there are {', '.join(NAMES)}")
         if given.action == "init":
             write_settings(given.settings)
             print(f"wrote {given.settings}; look at UNLABELED_REPOSITORY in it")
         elif given.action == "up":
-            up(read_settings(given.settings), folder)
+            up(read_settings(given.settings), folder, given.servers)
         elif given.action == "status":
             return status(read_settings(given.settings), folder)
         elif given.action == "env":
             for name, value in client_environment(read_settings(given.settings), given.host).items():
                 print(f"export {name}={shlex.quote(value)}")
+        elif processes(folder):
+            down(folder, given.servers)
         else:
-            down(folder)
+            print(f"no server runs in {folder}")
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

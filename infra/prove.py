@@ -182,7 +182,22 @@ def strangers_are_refused(team: Team) -> str:
     expect(
         list(found.values()) == [401, 401, "AccessDenied", "AccessDenied", "AccessDenied", ("open", "open")], str(found)
     )
-    return "Prefect 401, MLflow 401, S3 AccessDenied; each S3 key opens its own bucket alone"
+    workspace = team.clone("stranger")
+    wrong = {
+        "PREFECT_API_AUTH_STRING": "admin:wrong",
+        "MLFLOW_TRACKING_PASSWORD": "wrong",
+        "AWS_SECRET_ACCESS_KEY": "wrong",
+    }
+    asked = subprocess.run(
+        [str(BIN / "unlabeled"), "doctor"], cwd=workspace, env={**team.environment(workspace), **wrong},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    lines = "\n".join(line for line in asked.stdout.splitlines() if line.startswith("wrong"))
+    for name, said in (("dvc remote", ".*"), ("prefect", "wrong password; mend PREFECT_API_AUTH_STRING"),
+                       ("mlflow", "wrong user or password; mend MLFLOW_TRACKING_USERNAME")):  # fmt: skip
+        expect(re.search(rf"wrong {name}: .*{said}", lines), f"unlabeled doctor with wrong passwords:\n{lines}")
+    team.run(workspace, "unlabeled", "doctor")
+    return "Prefect 401, MLflow 401, S3 AccessDenied, and doctor says so; each S3 key opens its own bucket alone"
 
 
 def second_clone_computes_nothing(team: Team) -> str:

@@ -80,6 +80,22 @@ def test_the_end_of_it_leaves_no_process(served, wait_until) -> None:
     wait_until(lambda: not workspace.processes(), 15, "all processes end")
 
 
+def test_mlflow_has_a_server_elsewhere(toy_workspace, tmp_path: Path, wait_until) -> None:
+    shutil.copy2(REPOSITORY / "prefect.yaml", toy_workspace.folder)
+    process = toy_workspace.start(
+        str(BIN / "unlabeled"), "serve", "--prefect-port", str(free_port()),
+        PREFECT_HOME=str(tmp_path / "home"), MLFLOW_TRACKING_URI="http://127.0.0.1:9",
+    )  # fmt: skip
+    try:
+        wait_until(lambda: "Ctrl-C stops all" in toy_workspace.output() or process.poll() is not None, 180, "it serves")
+        assert process.poll() is None, toy_workspace.output()
+        assert "MLflow     http://127.0.0.1:9\n" in toy_workspace.output()
+        assert not (toy_workspace.folder / ".unlabeled" / "logs" / "mlflow.log").exists()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
 def test_port_that_is_taken(toy_workspace, tmp_path: Path) -> None:
     shutil.copy2(REPOSITORY / "prefect.yaml", toy_workspace.folder)
     with socket.socket() as listener:

@@ -166,6 +166,33 @@ def test_down_stops_what_up_has_started_and_nothing_else(
         other.wait()
 
 
+def test_single_servers_go_down(native: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    started = {
+        name: native.start(native.Service(name, ["sleep", "600"], {}, lambda: True), tmp_path)
+        for name in ("postgres", "mlflow", "worker")
+    }
+    native.remember(tmp_path, started)
+    try:
+        native.down(tmp_path, ["mlflow"])
+        assert native.processes(tmp_path).keys() == {"postgres", "worker"}
+        assert not native.alive(started["mlflow"])
+    finally:
+        native.down(tmp_path)
+    assert native.processes(tmp_path) == {}
+
+
+def test_down_where_nothing_has_ever_run(tmp_path: Path) -> None:
+    result = command("down", "--folder", tmp_path / "nowhere")
+    assert (result.returncode, result.stdout) == (0, f"no server runs in {tmp_path}/nowhere\n")
+
+
+def test_server_that_does_not_exist(tmp_path: Path) -> None:
+    result = command("up", "mlflo", "--folder", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == "error: no server is called 'mlflo'; there are postgres, s3, prefect, mlflow, worker\n"
+
+
 def wait_for_children(process: psutil.Process) -> list[psutil.Process]:
     deadline = time.monotonic() + 10
     while not (children := process.children()):
