@@ -81,7 +81,6 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bo
     """
     global _settled
     os.environ[versioning.FLOW_RUN] = str(flow_run.id or "")
-    cores.share(STATE / "cores")
     warm.preload()
     declaration = load_declaration(only=methods)
     warn, logged = get_run_logger().warning, []
@@ -96,6 +95,8 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bo
             if stage.startswith("evaluate@"):
                 logged.append(log.submit(tracking.sync, warn=warn))
 
+        if cores.VARIABLE not in os.environ:  # else the variants of a sweep share them
+            cores.share(STATE / "cores")
         log.submit(tracking.prepare)
         if pull:
             graph.pull()

@@ -27,6 +27,7 @@ from urllib.parse import unquote, urlsplit
 
 from prefect import State, flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
@@ -36,6 +37,7 @@ from flows.comparison import Comparison, Finished, compare, write_files
 from flows.edit import set_values
 from flows.guard import end_with_driver
 from flows.server import kill_temporary_server, start_temporary_server
+from flows.sweep_tracking import log_sweep
 from flows.variants import Plan, Variant, plan_sweep, write_grid
 from flows.workspace import WorkspaceError, enter_workspace
 from tasks import cores
@@ -67,7 +69,7 @@ def sweep(method: str, grid: dict[str, list[Any]], metric: str | None = None, jo
             log.info("%s: %s", variant.label, line.strip())
 
     comparison = run_sweep(plan_sweep(method, write_grid(grid), metric), jobs, say)
-    write_files(comparison)
+    log_sweep(comparison, write_files(comparison), log.warning, flow_run=str(flow_run.id or ""))
     key = f"sweep-{method}".replace("_", "-")
     create_markdown_artifact(comparison.markdown(), key=key, description=f"Variants of {method}")
     for row in comparison.failed:
@@ -85,6 +87,7 @@ def run_sweep(plan: Plan, jobs: int | None, say: Say) -> Comparison:
     """
     folder = SWEEPS / plan.id
     with _alone(folder):
+        cores.share(folder / "cores")
         # MLflow's store and the Prefect server are made once, before the variants meet there.
         with ThreadPoolExecutor(2) as both:
             starting = [both.submit(tracking.prepare, plan.method), both.submit(start_temporary_server)]
@@ -176,11 +179,8 @@ class _Runs:
             if len(self._running) >= jobs or alone or variant.shared & coming:
                 continue
             self._waiting.remove(variant)
-            share = cores.count() if variant.is_current else cores.count() // min(jobs, len(self._plan.variants) - 1)
-            environment = {**self._shared, "UNLABELED_JOBS": str(max(1, share))}
-            self._running[variant.name] = _Run(
-                self._plan, variant, self._folder / variant.name, environment, self._lines
-            )
+            folder = self._folder / variant.name
+            self._running[variant.name] = _Run(self._plan, variant, folder, self._shared, self._lines)
 
 
 class _Run:
@@ -189,7 +189,7 @@ class _Run:
     def __init__(self, plan: Plan, variant: Variant, folder: Path, environment: dict[str, str], lines: queue.Queue):
         self.variant, self.lines, self._folder = variant, list[str](), folder
         self._started = time.monotonic()
-        tags = json.dumps({"sweep": plan.id, "variant": " ".join(variant.assignments()) or "current values"})
+        tags = json.dumps({"sweep": plan.id, "variant": variant.tag()})
         paths = [str(folder.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
         own = {tracking.TAGS: tags, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1", "COLUMNS": "1000"}
         self.process = subprocess.Popen(

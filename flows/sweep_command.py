@@ -24,6 +24,7 @@ def sweep_command(
     plan = plan_sweep(method, parse_grid(assignments), metric)
     from flows.cli import INTERRUPTED
     from flows.sweep import SETTLED, SWEEPS, run_sweep  # imports prefect, which reads the above
+    from flows.sweep_tracking import log_sweep, where
 
     out.print(f"{len(plan.variants)} variants, the current values among them; folder {SWEEPS / plan.id}", markup=False)
     with err.status("starting ...") as status:
@@ -47,13 +48,16 @@ def sweep_command(
             err.file.flush()
             os._exit(INTERRUPTED)  # all has ended; on a busy machine Python's own end takes seconds
         paths = write_files(comparison)
+        log_sweep(comparison, paths, lambda text: err.print(f"[yellow]warning:[/] {escape(text)}"))
     table = Table(*COLUMNS, box=None, header_style="bold")
     table.columns[1].header = plan.metric
     for row in comparison.rows:
         table.add_row(*(escape(cell) for cell in row.cells()))
     out.print(table, soft_wrap=not out.is_terminal)
     out.print()
-    for line in [*comparison.conclusion(), f"files: {' '.join(str(path) for path in paths)}"]:
+    files = f"files: {' '.join(str(path) for path in paths)}"
+    mlflow = f"MLflow: experiment {plan.method}, search for: {where(comparison)}"
+    for line in [*comparison.conclusion(), files, mlflow]:
         out.print(line, markup=False, soft_wrap=True)
     for row in comparison.failed:
         for line in row.finished.errors:

@@ -49,15 +49,15 @@ def prepare(*methods: str) -> None:
 
     Trouble is left to `sync`.
     """
-    with _one_writer(), suppress(Exception):
-        _quick_failure()
+    with one_writer(), suppress(Exception):
+        quick_failure()
         connection = client()
         connection.search_experiments(max_results=1)
         for method in methods:
-            _experiment(connection, method)
+            experiment_of(connection, method)
 
 
-def _quick_failure() -> None:
+def quick_failure() -> None:
     """A dead server must not hold up the work: MLflow's own default is seven retries of two minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", TIMEOUT_SECONDS)
@@ -68,9 +68,9 @@ def sync(warn: Callable[[str], None]) -> int:
     entries = waiting()
     if not entries:
         return 0
-    _quick_failure()
+    quick_failure()
     logged = 0
-    with _one_writer():
+    with one_writer():
         try:
             connection = client()
             for entry in entries:
@@ -114,7 +114,7 @@ def runs_of(flow_run: str) -> list[str]:
 
 
 @contextmanager
-def _one_writer() -> Iterator[None]:
+def one_writer() -> Iterator[None]:
     STATE.mkdir(exist_ok=True)
     with open(LOCK, "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -134,7 +134,7 @@ def client() -> Any:
     return mlflow.MlflowClient(tracking_uri())
 
 
-def _experiment(client: Any, method: str) -> str:
+def experiment_of(client: Any, method: str) -> str:
     def find_or_create() -> str:
         experiment = client.get_experiment_by_name(method)
         if experiment is not None:
@@ -160,7 +160,7 @@ def _twice(attempt: Callable[[], T]) -> T:
 def _log_entry(client: Any, entry: Path, facts: dict[str, Any], result: dict[str, Any]) -> None:
     """Log one evaluation: parent run, nested runs, metrics, curves, figures, data set, models."""
     method = facts["method"]
-    experiment = _experiment(client, method)
+    experiment = experiment_of(client, method)
     earlier = client.search_runs([experiment], f"tags.`{ENTRY}` = '{entry.name}'")
     if any(run.data.tags.get("unlabeled.parent") == "yes" and run.info.status == "FINISHED" for run in earlier):
         return
@@ -195,12 +195,12 @@ def _log_summary(client: Any, run_id: str, entry: Path, facts: dict[str, Any], r
     params = [Param(key, str(facts[key])) for key in ("data", "checkpoint", "seeds")]
     now, metrics = int(time.time() * 1000), []
     for name, claim in result["claims"].items():
-        key = _metric_name(name.replace(" > ", ".over."))
+        key = metric_name(name.replace(" > ", ".over."))
         for part in ("difference", "low", "high"):
             if claim[part] is not None:
                 metrics.append(Metric(f"{key}.{part}", claim[part], now, 0))
         params.append(Param(f"claim.{key}", f"{claim['verdict']} at {CONFIDENCE:.0%}, {claim['wins']} wins"))
-    metrics += [Metric(_metric_name(metric), mean, now, 0) for metric, mean in result[MAIN].items()]
+    metrics += [Metric(metric_name(metric), mean, now, 0) for metric, mean in result[MAIN].items()]
     client.log_batch(run_id, metrics=metrics, params=params)
     for suffix in ("json", "csv"):
         client.log_artifact(run_id, str(entry / f"{facts['method']}.{suffix}"))
@@ -225,10 +225,10 @@ def _log_arm(
     params = {"arm": arm, "seed": str(seed), "data": facts["data"], **facts["parameters"][arm]}
     folder = entry / "evaluate" / arm / f"seed-{seed}"
     evaluation = Metrics.load(folder)
-    metrics = [Metric(_metric_name(k), v, int(time.time() * 1000), 0) for k, v in evaluation.values.items()]
+    metrics = [Metric(metric_name(k), v, int(time.time() * 1000), 0) for k, v in evaluation.values.items()]
     curves = evaluation.tables["curves"]
     for curve, x, y in zip(curves["curve"], curves["x"], curves["y"], strict=True):
-        metrics.append(Metric(_metric_name(f"curve.{curve}"), y, int(time.time() * 1000), round(x)))
+        metrics.append(Metric(metric_name(f"curve.{curve}"), y, int(time.time() * 1000), round(x)))
     client.log_batch(run_id, params=[Param(k, v[:500]) for k, v in params.items()][:100])
     for start in range(0, len(metrics), 1000):  # the REST limit of one batch
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
@@ -265,5 +265,5 @@ def _log_model(client: Any, run_id: str, facts: dict[str, Any], seed: int) -> No
             client.log_artifacts(run_id, str(Path(temporary) / "model"), "model")
 
 
-def _metric_name(name: str) -> str:
+def metric_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)

@@ -40,6 +40,10 @@ class Variant:
         """As `unlabeled run --set` takes them."""
         return [f"{key}={text}" for key, text in self.written.items()]
 
+    def tag(self) -> str:
+        """What MLflow's runs of this variant carry."""
+        return " ".join(self.assignments()) or "current values"
+
     @property
     def is_current(self) -> bool:
         return self.name == CURRENT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -142,6 +143,22 @@ def test_one_core_and_all_cores_under_the_flow(first_run, cloned_workspace) -> N
     own, other = cloned_workspace.lock(), first_run[0].lock()
     assert set(other) - set(own) == {"prepare@none", "checkpoint@none"}  # named by no method
     assert {stage: other[stage] for stage in own} == own
+
+
+@pytest.mark.slow
+def test_jobs_of_stages_side_by_side_share_the_cores(ran_workspace) -> None:
+    """Two stages of six jobs of a second each, on one core: twelve seconds."""
+
+    def twice(content: dict) -> None:
+        slowly(1.0)(content)
+        content["methods"]["twin"] = content["methods"]["toy"]
+
+    ran_workspace.declare(twice)
+    result = ran_workspace.unlabeled("run", "--all", "--jobs", "2", UNLABELED_JOBS="1")
+    assert result.returncode == 0, result.stderr
+    took = re.findall(r"ran +self_train@\w+ +([\d.]+) s", result.stderr)
+    assert len(took) == 2, result.stderr
+    assert max(map(float, took)) >= 11.0
 
 
 @pytest.mark.slow

@@ -9,19 +9,22 @@ import os
 import queue
 import re
 import shlex
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from flows import comparison, sweep
+from flows import comparison, sweep, sweep_tracking
 from flows.comparison import Finished
 from flows.variants import CURRENT, Plan, parse_grid, plan_sweep, write_grid
+from tasks import cores
 from tasks.params import DeclarationError
 
 K, JITTER, FLIP = "methods.toy.cluster.k", "methods.toy.cluster.jitter", "methods.toy.self_train.flip"
@@ -182,7 +185,6 @@ class Started:
 
     def __init__(self, made: Plan, monkeypatch: pytest.MonkeyPatch):
         self.order: list[set[str]] = []
-        self.cores: dict[str, str] = {}
         self.running: dict[str, Any] = {}
         outer = self
 
@@ -192,7 +194,6 @@ class Started:
             def __init__(self, plan: Plan, variant: Any, folder: Path, environment: dict[str, str], lines: queue.Queue):
                 self.variant, self.lines, self.queue = variant, [], lines
                 outer.running[variant.label] = self
-                outer.cores[variant.label] = environment["UNLABELED_JOBS"]
 
             def finish(self) -> Finished:
                 del outer.running[self.variant.label]
@@ -209,7 +210,6 @@ class Started:
 
         monkeypatch.setattr(sweep, "_Run", Run)
         monkeypatch.setattr(sweep.queue, "Queue", Lines)
-        monkeypatch.setattr(sweep.cores, "count", lambda: 4)
         self.runs = sweep._Runs(made, Path("nowhere"), {}, lambda variant, line: None)
 
 
@@ -218,7 +218,6 @@ def test_the_current_values_first_then_side_by_side(declared, monkeypatch: pytes
     finished = started.runs.all(2)
     assert list(finished) == [CURRENT, "01-k=3", "02-k=4", "03-k=5"]
     assert started.order == [{"k=2"}, {"k=3", "k=4"}, {"k=4", "k=5"}, {"k=5"}]
-    assert started.cores == {"k=2": "4", "k=3": "2", "k=4": "2", "k=5": "2"}
 
 
 def test_a_stage_that_variants_have_in_common_is_computed_once(declared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,11 +241,13 @@ def compared(folder: Path, made: Plan, values: dict[str, list[float] | None]) ->
         scores = values[variant.label]
         finished[variant.name] = Finished(2.0, {"ran": 3}, ["out of luck"] if scores is None else [])
         results = folder / variant.name / "results"
-        results.mkdir(parents=True)
+        results.mkdir(parents=True, exist_ok=True)
         with open(results / "toy.csv", "w") as stream:
             stream.write("arm,seed,metric,value\n")
             for seed, score in enumerate(scores or [0.5] * 3):
                 stream.write(f"main,{seed},accuracy,{score}\njittered,{seed},accuracy,0.1\nmain,{seed},other,7\n")
+        means = {"accuracy": float(np.mean(scores or [0.5])), "other": 7.0}
+        (results / "toy.json").write_text(json.dumps({"main": means}))
     return comparison.compare(made, finished, folder)
 
 
@@ -331,6 +332,69 @@ def test_a_line_per_value_of_the_second_key(declared, tmp_path: Path, monkeypatc
     names = plan("methods.toy.pretrain.step=toy_scaled,none")
     found = compared(tmp_path / "names", names, {v.label: [0.5] for v in names.variants})
     assert comparison.draw(found) is None
+
+
+def test_a_run_for_each_variant_whether_it_ran_or_was_restored(
+    first_run, declared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    shutil.copy2(first_run[0].folder / ".unlabeled" / "mlflow.db", tmp_path)  # sooner than to make one
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (former,) = client.search_experiments(filter_string="name = 'toy'")
+    client.rename_experiment(former.experiment_id, "toy of the first run")
+    experiment = client.create_experiment("toy", (tmp_path / "artifacts").as_uri())
+    made = plan(f"{K}=3,4", f"{FLIP}=0.1")
+    scores: dict[str, list[float] | None]
+    scores = {"k=2, flip=0.0": [0.5, 0.6], "k=3, flip=0.1": [0.6, 0.8], "k=4, flip=0.1": None}
+    warnings: list[str] = []
+
+    def log(values: dict[str, list[float] | None]) -> tuple[list[Any], list[Any]]:
+        found = compared(tmp_path, made, values)
+        sweep_tracking.log_sweep(found, comparison.write_files(found), warnings.append, flow_run="the flow run")
+        tables = client.search_runs([experiment], f"tags.kind = 'sweep' and tags.sweep = '{made.id}'")
+        return tables, client.search_runs([experiment], sweep_tracking.where(found))
+
+    (table,), variants = log(scores)
+    names = {"k=2, flip=0.0 (current)": "FINISHED", "k=3, flip=0.1": "FINISHED", "k=4, flip=0.1": "FAILED"}
+    assert {run.info.run_name: run.info.status for run in variants} == names
+    assert {run.data.tags["mlflow.parentRunId"] for run in variants} == {table.info.run_id}
+    assert {run.data.tags["prefect.flow_run"] for run in [table, *variants]} == {"the flow run"}
+    assert table.info.status == "FINISHED"
+    assert table.data.tags["best"] == "k=3, flip=0.1"
+    assert {file.path for file in client.list_artifacts(table.info.run_id)} == {
+        "accuracy.png",
+        "accuracy.json",
+        "accuracy.csv",
+    }
+    current, better, failed = sorted(variants, key=lambda run: run.info.run_name)
+    assert better.data.params == {"cluster.k": "3", "self_train.flip": "0.1"}  # as the runs of evaluations name them
+    assert better.data.tags["variant"] == f"{K}=3 {FLIP}=0.1"
+    assert better.data.metrics["accuracy"] == pytest.approx(0.7)
+    assert better.data.metrics["other"] == 7.0
+    assert better.data.metrics["accuracy.over.current.difference"] == pytest.approx(0.15)
+    assert current.data.params == {"cluster.k": "2", "self_train.flip": "0.0"}
+    assert current.data.metrics == {"accuracy": pytest.approx(0.55), "other": 7.0}
+    assert (failed.data.metrics, failed.data.tags["error"]) == ({}, "out of luck")
+    # The same results once more, and after a death in the middle; then others.
+    assert [len(runs) for runs in log(scores)] == [1, 3]
+    client.set_terminated(table.info.run_id, "KILLED")
+    (again,), variants = log(scores)
+    assert (again.info.status, len(variants)) == ("FINISHED", 3)
+    assert again.info.run_id != table.info.run_id
+    assert [len(runs) for runs in log({**scores, "k=4, flip=0.1": [0.9, 0.9]})] == [2, 6]
+    assert not warnings
+
+
+def test_a_sweep_that_mlflow_does_not_take(declared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    found = compared(tmp_path, plan(f"{K}=3"), {"k=2": [0.5], "k=3": [0.6]})
+    warnings: list[str] = []
+    sweep_tracking.log_sweep(found, [], warnings.append)
+    (warning,) = warnings
+    assert warning.startswith("MLflow at http://127.0.0.1:9 did not take the sweep (")
+    assert warning.endswith("; the same command again logs it")
 
 
 @pytest.mark.parametrize(
@@ -424,6 +488,14 @@ def test_sweep_apply_and_go_on(ran_workspace) -> None:
         ("toy-jitter-fail", "current values"),
         ("toy-jitter-fail", f"{JITTER}=9.0 {FAIL}=false"),
     }
+    # For comparison every variant has a run, once although the sweep was run twice.
+    assert variants_in_mlflow(ran_workspace.folder) == {
+        "jitter=3.0, fail=false (current)": "FINISHED",
+        "jitter=0.0, fail=false": "FINISHED",
+        "jitter=0.0, fail=true": "FAILED",
+        "jitter=9.0, fail=false": "FINISHED",
+        "jitter=9.0, fail=true": "FAILED",
+    }
 
 
 def runs_in_mlflow(folder: Path) -> set[tuple[str, str]]:
@@ -439,6 +511,18 @@ def runs_in_mlflow(folder: Path) -> set[tuple[str, str]]:
     return {(r.data.tags.get("sweep", "").rpartition("-")[0], r.data.tags.get("variant", "")) for r in runs}
 
 
+def variants_in_mlflow(folder: Path) -> dict[str, str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/.unlabeled/mlflow.db")
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'variant'")
+    found = {str(run.info.run_name): run.info.status for run in runs}
+    assert len(found) == len(runs)
+    return found
+
+
 def of_sweep(workspace) -> list[psutil.Process]:
     """Live processes that work in a variant's folder."""
     found = []
@@ -452,6 +536,11 @@ def of_sweep(workspace) -> list[psutil.Process]:
     return found
 
 
+def sides(workspace) -> list[psutil.Process]:
+    """The drivers of the variants that run now."""
+    return [process for process in of_sweep(workspace) if "flows.cli" in process.cmdline()]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_end_of_the_driver_ends_all_variants(ran_workspace, wait_until, signum: signal.Signals) -> None:
@@ -459,8 +548,12 @@ def test_end_of_the_driver_ends_all_variants(ran_workspace, wait_until, signum: 
     line = ("sweep", "toy", "--set", f"{SECONDS}=160,170", "--jobs", "2", "--verbose")
     process = ran_workspace.start("unlabeled", *line)
     try:
-        training = re.compile(r"seconds=(160|170): self_train@toy main seed ")
-        wait_until(lambda: len(set(training.findall(ran_workspace.output()))) == 2, 240, "both variants train")
+        training = re.compile(r"seconds=(160|170): self_train@toy (\w+ seed \d)")
+        wait_until(lambda: len(sides(ran_workspace)) == 2, 240, "two variants side by side")
+        wait_until(lambda: training.search(ran_workspace.output()), 120, "one of them trains")
+        (shared,) = {side.environ()[cores.VARIABLE] for side in sides(ran_workspace)}
+        assert Path(shared).is_relative_to(ran_workspace.folder / ".unlabeled" / "sweeps")
+        assert len(set(training.findall(ran_workspace.output()))) <= cores.count()
         refused = ran_workspace.unlabeled(*line)
         assert refused.returncode == 2
         going_on = r"error: the same sweep is going on in \.unlabeled/sweeps/toy-seconds-\w+; wait for it, or stop it\n"
