@@ -20,7 +20,7 @@ def room_figure(
     """One room in slanted view per entry: colours float [N, 3], or classes int [N] (-1: none). Points above `height`, and
     the nearest walls, are cut away so that the inside shows."""
     colours = class_colours(len(class_names))
-    figure, axes = subplots(1, len(pictures), figsize=(2.6 * len(pictures), 3.0), squeeze=False)
+    figure, axes = subplots(1, len(pictures), figsize=(2.6 * len(pictures), 2.3), squeeze=False)
     x, y, z = points_N3.T
     inside = (z < height) & (x < x.max() - 0.25) & (y > y.min() + 0.25)
     # An oblique projection: depth shifts up and to the left; what is nearer is drawn later.

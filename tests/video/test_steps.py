@@ -8,6 +8,7 @@ import pytest
 from tasks.artifacts import Dataset
 from tasks.cluster.color_foreground_model import color_foreground_model
 from tasks.nn.training import Optimizer
+from tasks.predict import can_predict, predict
 from tasks.prepare.moving_objects import moving_objects
 from tasks.pretrain.video_pca import video_pca
 from tasks.pseudo_label.confident_frames import confident_frames
@@ -171,6 +172,14 @@ def test_crops_and_inference_at_the_size_of_a_crop(clips, teacher):
     assert model.networks["student"].config["input"] == 32
     assert model.meta["input"] == 32
     assert model.arrays["masks"].shape == (24, 64, 64)
+
+
+def test_a_served_student_gives_the_same_masks(clips, teacher):
+    model = small(clips, teacher[2], arch="lowres_net", width=4, output=8, input=32)
+    assert can_predict(model)
+    masks = predict(model, np.asarray(clips.arrays["images"][clips.rows("test")]))
+    assert masks == pytest.approx(model.arrays["masks"].astype(np.float32), abs=1e-3)
+    assert not can_predict(pseudo_masks_as_predictions(clips, teacher[2]))
 
 
 def test_dead_outputs_are_reported(clips, teacher):
