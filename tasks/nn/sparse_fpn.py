@@ -14,15 +14,16 @@ from torch import nn
 from tasks.nn.sparse_grid import Pairs, Pyramid
 
 Count = Annotated[int, Field(ge=1)]
-_MOMENTUM = 0.02
 
 
 class FpnSettings(BaseModel):
-    """`channels` of the four (or fewer) stages, each at twice the voxel side of the one before; `out`: features per point."""
+    """`channels` of the four (or fewer) stages, each at twice the voxel side of the one before; `out`: features per point;
+    `momentum` of batch norm's running statistics: the code's 0.02 needs hundreds of steps to forget how they started."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     channels: Annotated[list[Count], Field(min_length=1)] = [16, 24, 32, 48]
     out: Count = 32
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.02
 
 
 class SparseConv(nn.Module):
@@ -45,9 +46,9 @@ class SparseConv(nn.Module):
 class _Normed(nn.Module):
     """A sparse convolution and batch norm."""
 
-    def __init__(self, before: int, after: int, offsets: int):
+    def __init__(self, before: int, after: int, offsets: int, momentum: float):
         super().__init__()
-        self.conv, self.norm = SparseConv(before, after, offsets), nn.BatchNorm1d(after, momentum=_MOMENTUM)
+        self.conv, self.norm = SparseConv(before, after, offsets), nn.BatchNorm1d(after, momentum=momentum)
 
     def forward(self, x_MC: torch.Tensor, pairs: Pairs, size: int) -> torch.Tensor:
         return self.norm(self.conv(x_MC, pairs, size))
@@ -56,13 +57,13 @@ class _Normed(nn.Module):
 class _Residual(nn.Module):
     """conv - BN - ReLU - conv - BN, added to the input (through 1x1 and BN if the width changes), ReLU."""
 
-    def __init__(self, before: int, after: int):
+    def __init__(self, before: int, after: int, momentum: float):
         super().__init__()
-        self.first, self.second = _Normed(before, after, 27), _Normed(after, after, 27)
+        self.first, self.second = _Normed(before, after, 27, momentum), _Normed(after, after, 27, momentum)
         self.skip = (
             nn.Identity()
             if before == after
-            else nn.Sequential(nn.Linear(before, after, bias=False), nn.BatchNorm1d(after, momentum=_MOMENTUM))
+            else nn.Sequential(nn.Linear(before, after, bias=False), nn.BatchNorm1d(after, momentum=momentum))
         )
 
     def forward(self, x_MC: torch.Tensor, pairs: Pairs) -> torch.Tensor:
@@ -80,12 +81,13 @@ class SparseFpn(nn.Module):
     def __init__(self, settings: FpnSettings, inputs: int = 6):
         super().__init__()
         self.settings, self.inputs = settings, inputs
-        channels = settings.channels
-        self.stem = _Normed(inputs, channels[0], 125)
+        channels, momentum = settings.channels, settings.momentum
+        self.stem = _Normed(inputs, channels[0], 125, momentum)
         pairs = list(zip([channels[0], *channels[:-1]], channels, strict=True))
-        self.down = nn.ModuleList(_Normed(before, before, 8) for before, _ in pairs)
+        self.down = nn.ModuleList(_Normed(before, before, 8, momentum) for before, _ in pairs)
         self.blocks = nn.ModuleList(
-            nn.ModuleList([_Residual(before, after), _Residual(after, after)]) for before, after in pairs
+            nn.ModuleList([_Residual(before, after, momentum), _Residual(after, after, momentum)])
+            for before, after in pairs
         )
         self.lateral = nn.ModuleList(nn.Linear(after, settings.out, bias=False) for _, after in pairs)
 
@@ -109,4 +111,5 @@ class SparseFpn(nn.Module):
 
 def sparse_fpn_from_config(config: dict[str, Any]) -> SparseFpn:
     """The network (with fresh weights) that `SparseFpn.config` describes."""
-    return SparseFpn(FpnSettings(channels=config["channels"], out=config["out"]), config["inputs"])
+    settings = {name: config[name] for name in FpnSettings.model_fields}
+    return SparseFpn(FpnSettings(**settings), config["inputs"])
