@@ -7,9 +7,11 @@ import pytest
 
 from tasks.artifacts import Dataset
 from tasks.cluster.color_foreground_model import color_foreground_model
+from tasks.evaluate.foreground_metrics import foreground_metrics
 from tasks.nn.training import Optimizer
 from tasks.predict import can_predict, predict
 from tasks.prepare.moving_objects import moving_objects
+from tasks.prepare.video_folder import video_folder
 from tasks.pretrain.video_pca import video_pca
 from tasks.pseudo_label.confident_frames import confident_frames
 from tasks.self_train.mask_student import mask_student
@@ -204,3 +206,17 @@ def test_a_student_beats_its_teacher_on_still_clips():
 
     teacher_iou = mean_iou(pseudo_masks_as_predictions(clips, labels).arrays["masks"])
     assert mean_iou(student.arrays["masks"]) > teacher_iou + 0.1
+
+
+@pytest.mark.slow
+def test_the_teacher_on_real_videos(real_data):
+    """Seven sequences of DAVIS 2016, every third frame: far from its published numbers, and far above chance."""
+    videos = video_folder(path=str(real_data / "davis-2016-subset"), image_size=[96, 168])
+    representation = video_pca(videos)
+    clusters = color_foreground_model(videos, representation, bins=[100, 25, 10], seed_blur=1.6)
+    labels = confident_frames(videos, clusters, seed=0)
+    model = pseudo_masks_as_predictions(videos, labels)
+    values = foreground_metrics(videos, representation, clusters, labels, model, figures=False).values
+    share = (videos.arrays["foreground"] == 1).mean()
+    assert values["mean_iou"] > 0.25 > 2 * share
+    assert values["corloc"] > 0.4
