@@ -41,6 +41,27 @@ SCHEMAS: dict[str, dict[str, pa.DataFrameSchema]] = {
         "samples": _table(sample=_consecutive("sample"), split=pa.Column(str), label=_label, given_label=_label),
         "segments": _segments,
         "documents": _table(sample=_consecutive("sample"), text=pa.Column(str)),
+        "captions": _table(sample=_consecutive("sample"), caption=pa.Column(str)),
+        # Objects of rendered scenes: centre and radius in the image's own coordinates (-1..1), box and area in pixels.
+        "objects": _table(
+            sample=_index,
+            object=pa.Column("int64", pa.Check.ge(1)),
+            shape=pa.Column(str),
+            color=pa.Column(str),
+            texture=pa.Column(str),
+            cx=_finite,
+            cy=_finite,
+            r=_finite,
+            x=_index,
+            y=_index,
+            width=pa.Column("int64", pa.Check.ge(1)),
+            height=pa.Column("int64", pa.Check.ge(1)),
+            area=pa.Column("int64", pa.Check.ge(1)),
+        ),
+        "relations": _table(sample=_index, subject=pa.Column(str), relation=pa.Column(str), object=pa.Column(str)),
+        "classes": _table(
+            label=_consecutive("label"), name=pa.Column(str), attributes=pa.Column(str), seen=pa.Column(bool)
+        ),
     },
     "checkpoint": {"curves": _curves},
     "representation": {

@@ -14,6 +14,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionMode
 from tasks import progress
 from tasks.artifacts import Checkpoint, Dataset, Network, Representation
 from tasks.nn.encoder import image_tensor
+from tasks.vision_language.clip_model import pixels_for
 
 
 def clip_features(
@@ -60,7 +61,7 @@ def clip_features(
     with torch.no_grad():
         for start in range(0, len(images), batch_size):
             rows = slice(start, start + batch_size)
-            pixels_BCHW = _pixels(image_tensor(images[rows]), checkpoint.meta, vision).to(device)
+            pixels_BCHW = pixels_for(image_tensor(images[rows]), checkpoint.meta, vision).to(device)
             output = network.vision_model(pixel_values=pixels_BCHW)
             feature_BP = network.visual_projection(output.pooler_output)
             if use_text:
@@ -104,24 +105,3 @@ def _load(stored: Network, use_text: bool) -> tuple[Any, Any]:
         reason = str(error).splitlines()[1].strip()
         raise ValueError(f"checkpoint: the weights of 'clip' do not fit its configuration ({reason})") from error
     return network, vision
-
-
-def _pixels(images_BHWC: torch.Tensor, meta: dict[str, Any], vision: Any) -> torch.Tensor:
-    """What the network sees [B, C, size, size]."""
-    pixels_BCHW = images_BHWC.permute(0, 3, 1, 2)
-    channels, size = vision.num_channels, vision.image_size
-    if pixels_BCHW.shape[1] == 1:
-        pixels_BCHW = pixels_BCHW.expand(-1, channels, -1, -1)
-    if pixels_BCHW.shape[1] != channels:
-        raise ValueError(f"dataset: images have {pixels_BCHW.shape[1]} channels, network 'clip' takes {channels}")
-    height, width = pixels_BCHW.shape[2:]
-    if min(height, width) != size:
-        ratio = size / min(height, width)
-        shape = [max(size, round(height * ratio)), max(size, round(width * ratio))]
-        pixels_BCHW = torch.nn.functional.interpolate(pixels_BCHW, shape, mode="bicubic", antialias=True).clamp(0, 1)
-    top, left = (pixels_BCHW.shape[2] - size) // 2, (pixels_BCHW.shape[3] - size) // 2
-    pixels_BCHW = pixels_BCHW[:, :, top : top + size, left : left + size]
-    if "image_mean" not in meta or "image_std" not in meta:
-        raise ValueError("checkpoint: meta needs 'image_mean' and 'image_std'")
-    mean, std = (torch.tensor(meta[key], dtype=torch.float32)[:, None, None] for key in ("image_mean", "image_std"))
-    return (pixels_BCHW - mean) / std

@@ -11,7 +11,17 @@ from ruamel.yaml import YAML
 from tasks.steps import find_step
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
-READERS = ("image_folder", "idx", "npz", "cifar", "segmentation_folder", "coco", "video_folder", "point_clouds")
+READERS = (
+    "image_folder",
+    "idx",
+    "npz",
+    "cifar",
+    "segmentation_folder",
+    "coco",
+    "video_folder",
+    "point_clouds",
+    "captioned_scenes",
+)
 EXAMPLES = [YAML(typ="safe", pure=True).load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)]
 
 
