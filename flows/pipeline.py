@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +15,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from httpx import TransportError
+from httpx import HTTPError, TransportError
 from prefect import State, flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import CancelledRun
 from prefect.futures import PrefectFuture
@@ -52,6 +53,7 @@ def worth_retrying(task: Any, task_run: Any, state: Any) -> bool:
 def run_stage(stage: str, graph: versioning.Graph) -> str:
     """Bring one stage up to date. Returns `ran`, `restored` or `fresh`."""
     logger, last = get_run_logger(), 0.0
+    progress_bar = ProgressArtifact(stage)
 
     def on_line(line: str) -> None:
         # What the runner says about this stage; DVC's own remarks are of no use here.
@@ -64,8 +66,40 @@ def run_stage(stage: str, graph: versioning.Graph) -> str:
         if not progress or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             logger.info(line)
             last = time.monotonic() if progress else last
+            progress_bar.update(line)
 
     return graph.reproduce(stage, on_line)
+
+
+class ProgressArtifact:
+    """A stage's bar in Prefect's pages, of what the lines of its log say. A stage too quick to say anything has none."""
+
+    def __init__(self, stage: str):
+        self._stage, self._id, self._lost = stage, None, False
+
+    def update(self, line: str) -> None:
+        percent = percent_done(line)
+        if percent is None or self._lost:
+            return
+        try:
+            if self._id is None:
+                key = re.sub(r"[^a-z0-9]+", "-", self._stage.lower())
+                made: Any = create_progress_artifact(percent, key=key, description=self._stage)
+                self._id = made
+            else:
+                update_progress_artifact(self._id, percent)
+        except HTTPError:
+            self._lost = True  # the work goes on without the bar; that the server has gone is said at the end
+
+
+def percent_done(line: str) -> float | None:
+    """`... main seed 2: 4/8 loss 0.5, 1 of 3 jobs done ...`: one and a half of three jobs, 50; None if it says nothing."""
+    jobs = re.search(r"(\d+) of (\d+) jobs done", line)
+    steps = re.search(r": (\d+)/([1-9]\d*)", line)
+    if jobs is None and steps is None:
+        return None
+    done, total = (int(jobs[1]), int(jobs[2])) if jobs else (0, 1)
+    return min(100.0, 100 * (done + (int(steps[1]) / int(steps[2]) if steps else 0)) / total)
 
 
 _view: View | None = None  # of the person who started this process's run, if there is one

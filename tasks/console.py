@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tasks.jobs import Listener
+from tasks.jobs import ALL, Listener
 from tasks.jobs import Progress as JobProgress
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -55,15 +55,21 @@ def _lines(stage: str) -> Listener:
     started = last = time.monotonic()
     interval = float(os.environ.get(INTERVAL, SECONDS_BETWEEN_LINES))
 
+    done = JobProgress()
+
     def listener(label: str, report: JobProgress) -> None:
-        nonlocal last
+        nonlocal last, done
         now = time.monotonic()
-        if now - last >= interval:
-            last = now
-            print(
-                f"{stage} {label}: {report.step}/{report.total} {_values(report)} after {now - started:.0f} s",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+        if label == ALL:
+            done = report
+        if now - last < interval:
+            return
+        last = now
+        said = [] if label == ALL else [f"{label}: {report.step}/{report.total} {_values(report)}".rstrip()]
+        if done.total > 1:
+            said.append(f"{done.step} of {done.total} jobs done")
+        if said:
+            print(f"{stage} {', '.join(said)} after {now - started:.0f} s", file=sys.stderr, flush=True)
 
     return listener
 

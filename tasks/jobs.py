@@ -85,6 +85,7 @@ class Progress:
 
 
 Listener = Callable[[str, Progress], None]
+ALL = "all jobs"  # the label under which a listener hears how many jobs are done
 
 
 def worker_count(jobs: list[Job], memory_gib: float = 0.0) -> int:
@@ -125,8 +126,12 @@ def run_jobs(jobs: list[Job], work: Callable[[Job], None], listener: Listener, m
         # All workers are forked at the first submit; only then may a thread start here.
         futures: list[Future[Usage]] = [pool.submit(_run_one, work, job, memory_gib) for job in jobs]
         with _listening(reports, listener):
+            usages: list[Usage] = []
             try:
-                return [future.result() for future in as_completed(futures)]
+                for future in as_completed(futures):
+                    usages.append(future.result())
+                    listener(ALL, Progress(len(usages), len(jobs)))
+                return usages
             except BrokenProcessPool as error:
                 raise WorkerDied(
                     "a worker process was killed (out of memory?); give its stage memory_gib in params.yaml's "

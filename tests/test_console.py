@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks import console
-from tasks.jobs import Progress
+from tasks.jobs import ALL, Progress
 
 
 class Clock:
@@ -37,6 +37,26 @@ def test_a_log_gets_one_line_now_and_then(clock: Clock, capsys: pytest.CaptureFi
         "self_train@toy main seed 0: 30/60 loss 0.03333 after 30 s",
         "self_train@toy main seed 0: 45/60 loss 0.02222 after 45 s",
         "self_train@toy main seed 0: 60/60 loss 0.01667 after 60 s",
+    ]
+
+
+def test_a_log_says_how_many_jobs_are_done(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of jobs that do not report steps."""
+    with console.shown("evaluate@toy") as listener:
+        for second, (label, report) in enumerate(
+            [
+                (ALL, Progress(1, 3)),
+                ("main seed 2", Progress(4, 8, {"loss": 0.5})),
+                (ALL, Progress(2, 3)),
+            ],
+            1,
+        ):
+            clock.now = 20.0 * second
+            listener(label, report)
+    assert capsys.readouterr().err.splitlines() == [
+        "evaluate@toy 1 of 3 jobs done after 20 s",
+        "evaluate@toy main seed 2: 4/8 loss 0.5, 1 of 3 jobs done after 40 s",
+        "evaluate@toy 2 of 3 jobs done after 60 s",
     ]
 
 

@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_info
 
 from tasks import progress
-from tasks.jobs import Job, Progress, WorkerDied, run_jobs, worker_count
+from tasks.jobs import ALL, Job, Progress, WorkerDied, run_jobs, worker_count
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -169,6 +169,7 @@ def test_usage_of_every_job(tmp_path: Path) -> None:
 def test_listener_hears_the_last_report_of_every_job(tmp_path: Path) -> None:
     heard: dict[str, Progress] = {}
     run_jobs(jobs(tmp_path, 3), tell, lambda label, report: heard.update({label: report}))
+    assert heard.pop(ALL) == Progress(3, 3)
     assert heard == {f"job {n}": Progress(5, 5, {"loss": 0.2}) for n in range(3)}
 
 

@@ -350,3 +350,20 @@ def test_outside_of_a_workspace_and_with_foreign_code(toy_workspace, tmp_path) -
     result = foreign.unlabeled("list")
     assert result.returncode == 2
     assert f"this command runs the code of {toy_workspace.folder}, but the workspace is" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "percent"),
+    [
+        ("self_train@toy main seed 2: 4/8 loss 0.5 after 20 s", 50),
+        ("self_train@toy main seed 2: 4/8 loss 0.5, 1 of 3 jobs done after 20 s", 50),
+        ("evaluate@toy 2 of 8 jobs done after 20 s", 25),
+        ("evaluate@toy main seed 0: 8/8, 3 of 3 jobs done after 20 s", 100),
+        ("error: evaluate@toy: no", None),
+        ("prepare@toy one: 0/0 after 20 s", None),
+    ],
+)
+def test_percent_done(line: str, percent: float | None) -> None:
+    from flows.pipeline import percent_done
+
+    assert percent_done(line) == percent
