@@ -5,6 +5,7 @@ Shape legend: n rows, p columns, F features (columns and crosses), T the top fea
 
 from functools import partial
 from itertools import combinations
+from math import comb
 from typing import Annotated
 
 import numpy as np
@@ -27,6 +28,8 @@ from tasks.tables.information import Noise, cross, dense, mutual_information
 from tasks.tables.replicates import replicate_rows
 
 Count = Annotated[int, Field(ge=1)]
+
+MOST_FEATURES = 20_000  # scores of all pairs then take 1.6 GB
 
 # Streams of random numbers by what they are for, so that none is used twice.
 WITH_LABEL, REDUNDANCY, SYNERGY, FOREST, CROSSES = range(5)
@@ -61,7 +64,8 @@ def feature_scores(
         (scikit-learn: exact correction for chance); "surrogate" (SGD logistic regression on the one-hot column);
         "max_pair_coverage" (largest joint share); "random_forest" (importances; all columns at once).
     noise: "permutation": one random permutation for all values of a column, fresh per column and repeat (default:
-        the label rate is kept exactly); "shift": rows i + n_v, as the released code has it, which does not keep it.
+        the counts of both columns are kept); "shift": values of rows i + n_y, n_y the count of the row's label, as the
+        released code has it.
     noise_repeats: permutations averaged.
     batch_size: rows of a batch. least_batch: a last batch needs more rows. subsampling: use every so-many-th row.
     interaction_order: also score crosses of up to so many columns. max_combinations: crosses scored per batch, those seen
@@ -70,32 +74,38 @@ def feature_scores(
         computed; 0: none. Pairs have the corrected score where the heuristic knows no pairs.
     n_trees: trees of the random forest. processes: at work side by side; the result does not depend on them.
 
-    One unit per feature: table `features` (unit, name, cardinality, coverage, order); `embedding` float32 [F, F + 1]: score
+    One unit per feature: table `features` (unit, name, cardinality, coverage, order, on the rows used); `embedding` float32 [F, F + 1]: score
     with the label, then scores with the features (0 if not computed; the diagonal is a feature with itself, nats of its entropy
     in the corrected case); `synergy` float32 [F, F]; `plain` float32 [F] mutual information; `members` int32 [F, m] columns
     of each feature, -1 filled. Missing values (code -1) are a value of their own; all missing scores 0.
 
-    Raises ValueError: no `codes`, duplicate names, fewer than 2 rows, one label only, all columns constant.
+    Raises ValueError: no `codes`, duplicate names, fewer than 2 rows, one label only, all columns constant, more than 20,000
+    features.
     """
-    rows = replicate_rows(dataset, "train", seed)
+    rows = replicate_rows(dataset, "train", seed)[::subsampling]
     names = check_columns(dataset, rows)
-    codes = dataset.arrays["codes"]
+    codes_np = np.asarray(dataset.arrays["codes"][rows])
     label_n = dataset.labels("given_label", rows)
     p = len(names)
+    count = sum(comb(p, m) for m in range(1, interaction_order + 1))
+    if count > MOST_FEATURES:
+        raise ValueError(
+            f"interaction_order: {interaction_order} makes {count:,} features of {p} columns, {MOST_FEATURES:,} are the most; "
+            "lower it or leave columns out"
+        )
     crosses = crosses_of(p, interaction_order)
     members: list[tuple[int, ...]] = [(j,) for j in range(p)] + crosses
     scorer = Scorer("corrected_mutual_information" if heuristic == "random_forest" else heuristic, noise, noise_repeats)
     scores: list[list[float]] = [[] for _ in members]
     plain: list[list[float]] = [[] for _ in members]
     seen = np.zeros(len(crosses), dtype=np.int64)
-    parts = list(batches(len(rows), subsampling, batch_size, least_batch))
+    parts = list(batches(len(rows), batch_size, least_batch))
     varied = np.zeros(p, dtype=bool)
     for b, part in enumerate(parts):
-        batch_np = np.asarray(codes[rows[part]])
-        y_n = dense(label_n[part])[0]
+        batch_np, y_n = codes_np[part], dense(label_n[part])[0]
         varied |= (batch_np != batch_np[0]).any(axis=0)
         rng = np.random.default_rng([seed, CROSSES, b])
-        chosen = choose_crosses(p, interaction_order, max_combinations, seen, rng)
+        chosen = choose_crosses(max_combinations, seen, rng)
         seen[chosen] += 1
         units = [*range(p), *(p + c for c in chosen)]
         work = partial(_with_label, batch_np, y_n, scorer, members, (seed, WITH_LABEL, b))
@@ -118,14 +128,13 @@ def feature_scores(
     found = np.zeros((len(parts), len(pairs), 2))
     own = np.zeros((len(parts), len(top)))
     for b, part in enumerate(parts):
-        batch_np, y_n = np.asarray(codes[rows[part]]), dense(label_n[part])[0]
+        batch_np, y_n = codes_np[part], dense(label_n[part])[0]
         columns = {int(f): column_of(batch_np, members[f]) for f in top}
         work = partial(_pair, columns, y_n, scorer, synergy, (seed, b))
         if pairs:
             found[b] = in_parallel(work, pairs, processes)
         own[b] = [scorer.score(columns[f], columns[f], (seed, REDUNDANCY, b, f)) for f in columns]
         report(len(parts) + b + 1, 2 * len(parts))
-    count = len(members)
     embedding = np.zeros((count, count + 1), dtype=np.float32)
     together = np.zeros((count, count), dtype=np.float32)
     embedding[:, 0] = with_label_F
@@ -133,12 +142,12 @@ def feature_scores(
     for (f, g), (redundancy, joint) in zip(pairs, np.median(found, axis=0), strict=True):
         embedding[f, g + 1] = embedding[g, f + 1] = redundancy
         together[f, g] = together[g, f] = joint
-    known = np.asarray(codes[rows]) >= 0
+    known = codes_np >= 0
     table = pd.DataFrame(
         {
             "unit": np.arange(count, dtype=np.int64),
             "name": pd.Series([" x ".join(names[j] for j in m) for m in members], dtype="str"),
-            "cardinality": [_cardinality(codes, rows, m) for m in members],
+            "cardinality": [int(column_of(codes_np, m).max()) + 1 for m in members],
             "coverage": [float(known[:, list(m)].all(axis=1).mean()) for m in members],
             "order": np.array([len(m) for m in members], dtype=np.int64),
         }
@@ -197,7 +206,3 @@ def _pair(
         else Scorer("corrected_mutual_information", "permutation", scorer.repeats)
     )
     return both.score(columns[f], columns[g], (seed, REDUNDANCY, b, f, g)), joint
-
-
-def _cardinality(codes: np.ndarray, rows: np.ndarray, members: tuple[int, ...]) -> int:
-    return int(column_of(np.asarray(codes[rows]), members).max()) + 1

@@ -67,7 +67,7 @@ def model_search(
         lengths = list(range(1, len(kept) + 1))
     elif prefixes == "whole":
         lengths = [len(kept)]
-    losses, costs, probabilities = [], [], []
+    losses, costs, probabilities, refits = [], [], [], []
     for i, length in enumerate(lengths):
         columns = column_Fn[:length]
         part = _OneHot(columns, cut)
@@ -77,6 +77,7 @@ def model_search(
         whole = _OneHot(columns, len(train))
         refit, _ = _fit(whole.matrix(columns, slice(0, len(train))), y_n, c, max_iter)
         probabilities.append(refit.predict_proba(whole.matrix(columns, slice(len(train), None)))[:, 1])
+        refits.append((whole, refit))
         report(i + 1, len(lengths), loss=losses[-1])
     best = int(np.argmin(losses))  # ties: fewer features
     curves = curve_table("holdout_log_loss", lengths, losses)
@@ -90,7 +91,7 @@ def model_search(
             "prefix_probability": np.array(probabilities, dtype=np.float32),
             "chosen": kept[: lengths[best]].astype(np.int64),
         },
-        {"logistic": _network(column_Fn[: lengths[best]], len(train), y_n, c, max_iter, kept[: lengths[best]])},
+        {"logistic": _network(*refits[best], kept[: lengths[best]])},
         meta={"search_cost": float(sum(costs)), "labels": [int(v) for v in labels], "prefix": lengths[best]},
     )
 
@@ -127,12 +128,8 @@ def _loss(y_n: np.ndarray, probability_n: np.ndarray) -> float:
     return float(log_loss(y_n, np.clip(probability_n, LEAST, 1 - LEAST), labels=[0, 1]))
 
 
-def _network(
-    columns: list[np.ndarray], fitted: int, y_n: np.ndarray, c: float, max_iter: int, features: np.ndarray
-) -> Network:
+def _network(coding: _OneHot, model: LogisticRegression, features: np.ndarray) -> Network:
     """Weight of every value of every chosen feature: `weight` float64 [V], from `offset[i]` on those of feature i."""
-    coding = _OneHot(columns, fitted)
-    model, _ = _fit(coding.matrix(columns, slice(0, fitted)), y_n, c, max_iter)
     weights = [model.coef_[0][index] for index in coding.index_of]
     offset = np.cumsum([0, *(len(w) for w in weights)]).astype(np.int64)
     state = {"weight": np.concatenate(weights), "offset": offset, "intercept": np.asarray(model.intercept_, np.float64)}

@@ -65,17 +65,15 @@ def forest_importances(codes_np: np.ndarray, y_n: np.ndarray, trees: int, rng: n
     return forest.fit(codes_np, y_n).feature_importances_
 
 
-def batches(count: int, subsampling: int, batch_size: int, least: int) -> Iterator[np.ndarray]:
-    """Every `subsampling`-th of `count` rows in runs of `batch_size`; a last, shorter one only with more than `least` rows,
-    unless it is the only one."""
-    rows = np.arange(0, count, subsampling)
-    for start in range(0, len(rows), batch_size):
-        part = rows[start : start + batch_size]
-        if start == 0 or len(part) == batch_size or len(part) > least:
-            yield part
+def batches(count: int, batch_size: int, least: int) -> Iterator[slice]:
+    """`count` rows in runs of `batch_size`; a last, shorter one only with more than `least` rows, unless it is the only one."""
+    for start in range(0, count, batch_size):
+        size = min(batch_size, count - start)
+        if start == 0 or size == batch_size or size > least:
+            yield slice(start, start + size)
 
 
-def choose_crosses(p: int, order: int, most: int, seen: np.ndarray, rng: np.random.Generator) -> list[int]:
+def choose_crosses(most: int, seen: np.ndarray, rng: np.random.Generator) -> list[int]:
     """Indices of the at most `most` crosses for the next batch: those seen in fewest batches, chance among equals."""
     count = len(seen)
     if count <= most:

@@ -55,9 +55,12 @@ def corrected_information(
 ) -> float:
     """s(X, Y) = H_background(Y|X) - H(Y|X): information beyond that of noise with the same value counts.
 
-    The background looks labels up elsewhere: for a row with value v that occurs n_v times, in row pi(i) of one
-    permutation for all values ("permutation", mean over `repeats`), or in row (i + n_v) mod n ("shift"). Value counts
-    cancel, so only the joint tables matter. May be negative. Equal columns score H(Y).
+    The background pairs the columns' values anew: with labels of row pi(i), pi one permutation of all rows ("permutation",
+    mean over `repeats`), or, for a row whose label occurs n_y times, with the value of row (i + n_y) mod n ("shift").
+    Counts of one column cancel, so only the joint tables matter. May be negative. Equal columns score H(Y).
+
+    A permutation keeps the counts of both columns. The shift, which is what the released code computes (it hands the
+    label over as the column to condition on), keeps those of the label alone: the shifted rows of its values overlap.
     """
     n, card_x, card_y = len(x_n), int(x_n.max()) + 1, int(y_n.max()) + 1
     if card_x == 1 or card_y == 1:
@@ -66,7 +69,7 @@ def corrected_information(
         return float(np.log(n)) - entropy_sum(y_n) / n
     joint = count_information(x_n, card_x, y_n, card_y)
     if noise == "shift":
-        shifted_n = y_n[(np.arange(n) + np.bincount(x_n)[x_n]) % n]
-        return (joint - count_information(x_n, card_x, shifted_n, card_y)) / n
+        shifted_n = x_n[(np.arange(n) + np.bincount(y_n)[y_n]) % n]
+        return (joint - count_information(shifted_n, card_x, y_n, card_y)) / n
     background = [count_information(x_n, card_x, rng.permutation(y_n), card_y) for _ in range(repeats)]
     return (joint - float(np.mean(background))) / n

@@ -21,6 +21,9 @@ READERS = (
     "video_folder",
     "point_clouds",
     "captioned_scenes",
+    "text_folder",
+    "text_table",
+    "table",
 )
 EXAMPLES = [YAML(typ="safe", pure=True).load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)]
 

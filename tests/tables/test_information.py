@@ -75,20 +75,20 @@ def test_background_keeps_value_counts_and_label_rate():
     assert got == pytest.approx(mutual_information(x, y) - background)
 
 
-def test_shift_looks_up_labels_by_value_count():
+def test_shift_looks_up_values_by_label_count():
+    """The released code, step by step: H(X|Y) of values from shifted rows less H(X|Y)."""
     rng = np.random.default_rng(3)
-    x, y = rng.integers(5, size=50), rng.integers(2, size=50)
-    counts = np.bincount(x)
+    x, y = rng.integers(5, size=50), rng.integers(3, size=50)
 
-    def conditional(labels_of):
+    def conditional(values_of):
         total = 0.0
-        for v in range(5):
-            rows = np.flatnonzero(x == v)
-            share = np.bincount(labels_of(rows, v), minlength=2) / len(rows)
+        for label in range(3):
+            rows = np.flatnonzero(y == label)
+            share = np.bincount(values_of(rows), minlength=5) / len(rows)
             total -= len(rows) / 50 * sum(p * np.log(p) for p in share if p > 0)
         return total
 
-    expected = conditional(lambda rows, v: y[(rows + counts[v]) % 50]) - conditional(lambda rows, v: y[rows])
+    expected = conditional(lambda rows: x[(rows + len(rows)) % 50]) - conditional(lambda rows: x[rows])
     assert corrected(x, y, "shift") == pytest.approx(expected)
 
 
