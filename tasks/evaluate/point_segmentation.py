@@ -18,7 +18,6 @@ METRICS = {
     "macc": "mean over classes of the share of their points that is right, 0..1, higher is better",
     "oacc": "share of labelled points that is right, 0..1, higher is better",
     "miou_pseudo_labels": "miou of the pseudo-labels of the training scenes, matched for themselves, 0..1, higher is better",
-    "supervoxel_purity": "share of labelled points in the majority class of their super-voxel, 0..1, a bound on oacc",
 }
 
 
@@ -55,8 +54,6 @@ def point_segmentation(
     if len(train) and "units" in pseudo_labels.tables:
         labels = pseudo_labels.tables["units"]["pseudo_label"].to_numpy()[train]
         values["miou_pseudo_labels"] = _scores(labels, every[train], k, len(names), matching)[2]["miou"]
-    if "supervoxel" in dataset.arrays:
-        values["supervoxel_purity"] = _purity(np.asarray(dataset.arrays["supervoxel"])[rows], truth, len(names))
     by_round = [_scores(p, truth, k, len(names), matching)[2]["miou"] for p in np.asarray(model.arrays["rounds"])]
     present = np.flatnonzero(~np.isnan(iou_C))
     curves = [curve_table("mIoU against round", range(len(by_round)), by_round)]
@@ -86,13 +83,6 @@ def _scores(
     accuracy_C = hits_C[present] / truth_C[present]
     scores = {"miou": np.nanmean(iou_C), "macc": accuracy_C.mean(), "oacc": hits_C.sum() / truth_C.sum()}
     return class_T, iou_C, {name: float(value) for name, value in scores.items()}
-
-
-def _purity(group_T: np.ndarray, truth_T: np.ndarray, classes: int) -> float:
-    labelled = (truth_T >= 0) & (truth_T < classes)
-    _, group = np.unique(group_T[labelled], return_inverse=True)
-    table = np.bincount(group * classes + truth_T[labelled], minlength=(group.max() + 1) * classes)
-    return float(table.reshape(-1, classes).max(axis=1).sum() / labelled.sum())
 
 
 def _room(
