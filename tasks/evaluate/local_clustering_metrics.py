@@ -42,8 +42,8 @@ def local_clustering_metrics(
     The target is the class (`label`) of the seed vertex, the result the model's cluster; without a model the vertices
     labelled 1. Metrics that an arm has no data for are left out.
 
-    Curves: `f1_by_mass`: mean F1 (y) of the clusters for mass x; `f1_by_target_size`: mean F1 of the targets of x
-    vertices. Figure `diffusion`: the surroundings of the first seed vertex, before and after.
+    Curves: `f1_by_mass`: mean F1 (y) of the clusters for mass x; `f1_by_target_size`, where they differ in size: mean F1
+    of the targets of x vertices. Figure `diffusion`: the surroundings of the first seed vertex, before and after.
 
     Raises ValueError: neither model nor labels; a seed vertex without a true label.
     """
@@ -86,7 +86,7 @@ def local_clustering_metrics(
         outside = [1 - row[~m].mean() if not m.all() else 1.0 for row, m in zip(labels, members, strict=True)]
         values["labels_a0"] = float(np.mean(outside))
     sizes = np.array([m.sum() for m in members])
-    curves = [_means("f1_by_target_size", sizes, scores[:, 0])]
+    curves = [_means("f1_by_target_size", sizes, scores[:, 0])] if len(set(sizes.tolist())) > 1 else []
     if "best_mass_f1" in values:
         mass, f1 = np.array([(mass, f1) for mass, f1, _ in by_mass if mass > 0]).T
         curves.append(_means("f1_by_mass", mass, f1))
@@ -107,8 +107,8 @@ def local_clustering_metrics(
             (f"weights: {model.meta['weights']}", results[0], weigh(0, int(seeds[0]))),
         ]
         drawn["diffusion"] = draw_diffusions(graph, members[0], panels)
-    table = pd.concat(curves, ignore_index=True)
-    return Metrics({"curves": table}, meta={"values": values}, figures=drawn)
+    tables = {"curves": pd.concat(curves, ignore_index=True)} if curves else {}
+    return Metrics(tables, meta={"values": values}, figures=drawn)
 
 
 def _scores(vertices: np.ndarray, member: np.ndarray) -> tuple[float, float, float]:

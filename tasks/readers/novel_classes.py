@@ -74,7 +74,7 @@ def discovery_dataset(
     return Dataset(
         {"samples": samples},
         {"features": x_ND.astype(np.float32), "is_known": is_known.astype(np.uint8)},
-        meta={"class_names": list(class_names), "feature_names": [str(n) for n in names]},
+        meta={"class_names": list(class_names), "feature_names": [str(n) for n in names], "truth": []},
     )
 
 

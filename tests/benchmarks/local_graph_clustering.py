@@ -1,8 +1,13 @@
-"""Work of local clustering against the size of the graph: `python tests/benchmarks/local_graph_clustering.py --out FOLDER`.
+"""Local clustering: work against the size of the graph, and F1 against the accuracy of the labels.
 
-Block models of blocks of 100 vertices, inside degree 20, outside degree 20 whatever the size, so that a target and
-its surroundings look the same in every graph. Per size the mean over seed vertices of touched vertices, of
+    python tests/benchmarks/local_graph_clustering.py --out FOLDER
+
+Work: block models of blocks of 100 vertices, inside degree 20, outside degree 20 whatever the size, so that a target
+and its surroundings look the same in every graph. Per size the mean over seed vertices of touched vertices, of
 adjacency entries read (the numbers do not depend on the machine) and of seconds; a table, and a log-log figure.
+
+Accuracy: 2,000 vertices, blocks of 100, p = 0.2, q = 0.01; labels that are right with probability a1 = a0 everywhere.
+Mean F1 over graphs and seed vertices of flow diffusion, LFD and the labels alone; a table, and a figure.
 """
 
 from __future__ import annotations
@@ -42,27 +47,76 @@ def measure(n: int, seeds: int) -> dict[str, np.ndarray]:
     return {name: np.mean(rows, axis=0) for name, rows in work.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    results = {}
-    for n in arguments.sizes:
-        results[n] = measure(n, arguments.seeds)
-        for name, (touched, edges, seconds) in results[n].items():
-            print(f"n {n:>9,}  {name:26}  touched {touched:9,.0f}  edges {edges:9,.0f}  {seconds:.3f} s", flush=True)
-    figure, axes = subplots(1, 2, figsize=(9, 3.4), sharey=True)
-    for column, (axis, title) in enumerate(zip(axes, ("vertices touched", "edges read"), strict=True)):
+def recover(accuracy: float, graphs: int, seeds: int) -> dict[str, float]:
+    """Mean F1 on `graphs` graphs with `seeds` seed vertices each, labels right with probability `accuracy`."""
+    f1: dict[str, list[float]] = {"flow diffusion": [], "LFD": [], "labels alone": []}
+    for draw in range(graphs):
+        dataset = local_sbm(n=2000, cluster_size=100, p=0.2, q=0.01, labelled_per_class=1, attribute_dim=1, seed=draw)
+        graph, block = graph_of(dataset), dataset.samples["label"].to_numpy(dtype=np.int64)
+        rng = np.random.default_rng(draw)
+        for vertex in rng.integers(2000, size=seeds).tolist():
+            member = block == block[vertex]
+            labels = (member ^ (rng.random(2000) >= accuracy)).astype(np.uint8)
+            weights = {
+                "flow diffusion": plain_weights(graph),
+                "LFD": label_weights(graph, labels, 0.05, vertex),
+            }
+            found = {
+                name: diffuse(graph, vertex, 100.0, SETTINGS, weigh, np.random.default_rng(0)).vertices
+                for name, weigh in weights.items()
+            }
+            for name, vertices in {**found, "labels alone": np.flatnonzero(labels)}.items():
+                f1[name].append(2 * member[vertices].sum() / (len(vertices) + 100))
+    return {name: float(np.mean(values)) for name, values in f1.items()}
+
+
+def draw_work(sizes: list[int], results: dict[int, dict[str, np.ndarray]]) -> bytes:
+    figure, axes = subplots(1, 2, figsize=(9, 3.4))
+    for column, (axis, title) in enumerate(zip(axes, ("vertices touched", "adjacency entries read"), strict=True)):
         for name in METHODS:
-            axis.plot(arguments.sizes, [results[n][name][column] for n in arguments.sizes], marker="o", label=name)
+            axis.plot(sizes, [results[n][name][column] for n in sizes], marker="o", label=name)
         whole = 1 if column == 0 else 40
-        axis.plot(arguments.sizes, [whole * n for n in arguments.sizes], color="black", ls=":", label="the whole graph")
+        axis.plot(sizes, [whole * n for n in sizes], color="black", ls=":", label="the whole graph")
         axis.set(xscale="log", yscale="log", xlabel="vertices of the graph", title=f"{title} per seed vertex")
     axes[1].legend()
+    return png(figure)
+
+
+def draw_recovery(results: dict[float, dict[str, float]]) -> bytes:
+    figure, axis = subplots(figsize=(5.2, 3.4))
+    for name in ("flow diffusion", "LFD", "labels alone"):
+        axis.plot(list(results), [f1[name] for f1 in results.values()], marker="o", label=name)
+    axis.set(xlabel="accuracy of the labels, a1 = a0", ylabel="F1", title="Recovery of the target")
+    axis.legend()
+    return png(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Local clustering: work against the size, F1 against the accuracy of labels"
+    )
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--accuracies", type=float, nargs="*", default=[0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0])
+    parser.add_argument("--graphs", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10, help="seed vertices per graph")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "local-graph-clustering-work.png").write_bytes(png(figure))
+    work = {}
+    for n in arguments.sizes:
+        work[n] = measure(n, arguments.seeds)
+        for name, (touched, edges, seconds) in work[n].items():
+            print(f"n {n:>9,}  {name:26}  touched {touched:9,.0f}  edges {edges:9,.0f}  {seconds:.3f} s", flush=True)
+    if work:
+        (arguments.out / "local-graph-clustering-work.png").write_bytes(draw_work(arguments.sizes, work))
+    recovery = {}
+    for accuracy in arguments.accuracies:
+        recovery[accuracy] = recover(accuracy, arguments.graphs, arguments.seeds)
+        print(
+            f"a1 = a0 = {accuracy:4}  " + "  ".join(f"{k} {v:.3f}" for k, v in recovery[accuracy].items()), flush=True
+        )
+    if recovery:
+        (arguments.out / "local-graph-clustering-accuracy.png").write_bytes(draw_recovery(recovery))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""The programs against closed forms, each other and cvxpy."""
+"""The programs against closed forms, each other and linear programs with cutting planes."""
+
+from itertools import product
 
 import numpy as np
 import pytest
-from scipy.optimize import lsq_linear
+from scipy.optimize import linprog
 
 from tasks.clustering.gaussian_mixture import fit_mixture
 from tasks.clustering.la_sdp import (
@@ -67,7 +69,6 @@ def test_affine_projection(blocks, trace):
     a, right = np.array(rows), np.array([trace] * blocks + [1.0] * 7)
     least = m.ravel() + np.linalg.pinv(a) @ (right - a @ m.ravel())
     np.testing.assert_allclose(x.ravel(), least, atol=1e-9)
-    assert lsq_linear(a, right).success
 
 
 def test_psd_part_is_the_nearest_psd_matrix():
@@ -82,20 +83,49 @@ def test_equal_round_covariances_give_the_kmeans_program():
     assert ours.objective == pytest.approx(theirs.objective, rel=1e-3)
 
 
-def test_solver_against_cvxpy():
-    cvxpy = pytest.importorskip("cvxpy")
-    x, n, k = points(10), 10, 2
-    cost = likelihood_costs(x, label_covariances(x, np.arange(n) % 2, k, 0.05))
-    z = [cvxpy.Variable((n, n), PSD=True) for _ in range(k)]
-    constraints = [c for v in z for c in (v >= 0, cvxpy.trace(v) == 1)]
-    constraints.append(sum(cvxpy.sum(v, axis=1) for v in z) == np.ones(n))
-    problem = cvxpy.Problem(
-        cvxpy.Minimize(sum(cvxpy.sum(cvxpy.multiply(c, v)) for c, v in zip(cost, z, strict=True))), constraints
-    )
-    best = problem.solve(solver=cvxpy.SCS, eps=1e-6)
-    ours = solve_sdp(cost, 1.0, steps=10000, tol=1e-6)
-    assert ours.objective == pytest.approx(best, rel=1e-3)
-    assert ours.primal < 1e-6
+def by_cutting_planes(cost_Bnn, trace, tol=1e-6):
+    """Optimum of the program by linear programs: X >= 0 meets the equations, and every eigenvector of a block with a
+    negative eigenvalue adds the cut v'Xv >= 0 (Kelley, J. SIAM 8, 1960). A bound from below at every round."""
+    blocks, n = cost_Bnn.shape[:2]
+    i, j = np.triu_indices(n)
+    times = np.where(i == j, 1.0, 2.0)
+    traces = np.kron(np.eye(blocks), (i == j).astype(float))
+    rows = np.tile(np.array([(i == r) | (j == r) for r in range(n)], dtype=float), blocks)
+    equations, right = np.vstack([traces, rows]), np.array([trace] * blocks + [1.0] * n)
+    cuts = np.zeros((1, blocks * len(i)))
+    for _ in range(300):
+        found = linprog(
+            (cost_Bnn[:, i, j] * times).ravel(), A_ub=cuts, b_ub=np.zeros(len(cuts)), A_eq=equations, b_eq=right
+        )
+        x_Bnn = np.zeros((blocks, n, n))
+        x_Bnn[:, i, j] = x_Bnn[:, j, i] = found.x.reshape(blocks, -1)
+        value_Bn, vector_Bnn = np.linalg.eigh(x_Bnn)
+        if value_Bn.min() > -tol:
+            return found.fun
+        for b, v in ((b, vector_Bnn[b, :, e]) for b, e in zip(*np.nonzero(value_Bn < -tol / 10), strict=True)):
+            cut = np.zeros((blocks, len(i)))
+            cut[b] = -times * v[i] * v[j]
+            cuts = np.vstack([cuts, cut.ravel()])
+    raise AssertionError("cutting planes did not converge")
+
+
+@pytest.mark.parametrize(("n", "k"), [(7, 2), (8, 3), (9, 2)])
+def test_solver_against_cutting_planes(n, k):
+    x = points(n)
+    cost = likelihood_costs(x, label_covariances(x, np.arange(n) % k, k, 0.05))
+    for costs, trace in ((cost, 1.0), (squared_distances(x)[None] / 2, float(k))):
+        ours = solve_sdp(costs, trace, steps=10000, tol=1e-6)
+        assert ours.objective == pytest.approx(by_cutting_planes(costs, trace), rel=1e-4, abs=2e-4)
+        assert ours.primal < 1e-6
+
+
+def test_optimum_is_below_every_partition():
+    """A relaxation: brute force over all partitions of 8 points into 2 groups."""
+    x = points(8)
+    cost = likelihood_costs(x, label_covariances(x, np.arange(8) % 2, 2, 0.05))
+    partitions = [np.array(label) for label in product((0, 1), repeat=8) if 0 < sum(label) < 8]
+    best = min((cost * hard_blocks(label, 2)).sum() for label in partitions)
+    assert solve_sdp(cost, 1.0, steps=10000, tol=1e-6).objective <= best + 1e-4
 
 
 def test_without_the_determinant_the_widest_group_takes_everything():

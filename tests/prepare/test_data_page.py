@@ -24,6 +24,9 @@ READERS = (
     "text_folder",
     "text_table",
     "table",
+    "table_known_and_novel",
+    "edge_list",
+    "planetoid",
 )
 EXAMPLES = [YAML(typ="safe", pure=True).load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)]
 
