@@ -38,7 +38,7 @@ def color_foreground_model(
     seed_blur: deviation in pixels (of the residual maps) of the blur before seeds are taken.
     center_prior: deviation of the centred Gaussian that weighs the seeds, in shares of the shorter side.
 
-    Arrays: `foreground` float32 [F, H, W], the membership in the foreground cluster (that in the background is
+    Arrays: `foreground` float16 [F, H, W], the membership in the foreground cluster (that in the background is
     1 - it); `seeds` bool [F, H, W]; `histograms` float32 [n, 2, B], background and foreground of each clip (the two
     "centroids"), with `clips` int64 [n]; meta `center_prior`, `bins`, which the masks need again.
 
@@ -50,7 +50,7 @@ def color_foreground_model(
     size = [int(side) for side in residual.shape[1:]]
     prior_HW = centre_prior(size[0], size[1], center_prior)
     clips, total = clips_of(dataset), int(np.prod(bins))
-    foreground = np.zeros(residual.shape, dtype=np.float32)
+    foreground = np.zeros(residual.shape, dtype=np.float16)
     seeds = np.zeros(residual.shape, dtype=bool)
     histograms = np.zeros((len(clips), 2, total), dtype=np.float32)
     for done, rows in enumerate(clips):

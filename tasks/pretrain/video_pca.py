@@ -31,7 +31,7 @@ def video_pca(
         re-coding of the method does.
     image_size: side, or [height, width], to which frames are brought; null: as they are.
 
-    Units are the frames, in order. `embedding` float32 [F, k]: a frame's coefficients in its clip; `residual` float32
+    Units are the frames, in order. `embedding` float32 [F, k]: a frame's coefficients in its clip; `residual` float16
     [F, H, W]: norm over colours of frame - reconstruction, stretched to 0..1 over the clip. A clip's components are not
     kept: they are the frames' own combination.
 
@@ -40,7 +40,7 @@ def video_pca(
     clips, total = clips_of(dataset), len(dataset.samples)
     height, width = dataset.arrays["images"].shape[1:3] if image_size is None else height_width(image_size)
     embedding = np.zeros((total, components), dtype=np.float32)
-    residual = np.zeros((total, height, width), dtype=np.float32)
+    residual = np.zeros((total, height, width), dtype=np.float16)
     for done, rows in enumerate(clips):
         try:
             coefficients_Tk, residual_THW = pca_residual(frames(dataset, rows, image_size), components, center)

@@ -26,6 +26,7 @@ def mask_student(
     growth: Annotated[list[Count], Field(min_length=2)] = [4, 8, 16],  # noqa: B006
     width: Annotated[int, Field(ge=4)] = 8,
     output: Side = 32,
+    weight_std: Annotated[float, Field(gt=0)] | None = None,
     output_activation: Activation = "linear",
     input: Side | None = None,
     crop: Crop | None = None,
@@ -47,7 +48,8 @@ def mask_student(
     arch: "lowres_net" (the paper's), "basic_unet", "dilate_unet", "dense_unet" (of the journal version, IJCV 2019).
     channels: U-Nets: widths of the levels, the last that of the centre. stem_stride: stride of the first convolution.
     dilations: of the centre of "dilate_unet". growth: channels per convolution of "dense_unet", one number per level.
-    width, output: "lowres_net": channels of its convolutions, side of its mask.
+    width, output, weight_std: "lowres_net": channels of its convolutions, side of its mask, deviation of its first weights
+        (null: He's rule).
     output_activation: "relu" is the code's; its outputs may all die at 0, so "linear" is the default.
     input: side to which images are brought; null: `crop.size` if there are crops, else as they are ("lowres_net":
         the images' height).
@@ -71,7 +73,7 @@ def mask_student(
         input = crop.size
     if arch == "lowres_net":
         input = input if input is not None else int(images.shape[1])
-        config = {"arch": arch, "width": width, "input": input, "output": output}
+        config = {"arch": arch, "width": width, "input": input, "output": output, "weight_std": weight_std}
     else:
         config = {
             "arch": arch, "channels": channels, "stem_stride": stem_stride, "dilations": dilations, "growth": growth,

@@ -39,7 +39,7 @@ class Crop(BaseModel):
 def mask_network(config: dict[str, Any]) -> LowResNet | MaskUnet:
     """A network with fresh weights from what its `config()` says."""
     if config["arch"] == "lowres_net":
-        return LowResNet(config["width"], config["input"], config["output"])
+        return LowResNet(config["width"], config["input"], config["output"], config["weight_std"])
     return MaskUnet(
         config["arch"],
         config["channels"],

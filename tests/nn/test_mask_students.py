@@ -74,13 +74,17 @@ def test_lowres_net_is_that_of_the_code():
 
 def test_lowres_net_starts_as_the_code_does():
     torch.manual_seed(0)
-    network = LowResNet(16, 32, 8)
+    network = LowResNet(16, 32, 8, 0.05)
     weight = network.full.weight
     assert weight.abs().max() <= 0.1
     assert weight.std().item() == pytest.approx(0.05 * 0.8796, rel=0.03)  # truncated at two deviations
     assert (network.full.bias == 0.1).all()
     assert all((m.bias == 0).all() for m in convolutions_of(network))
     assert network(torch.rand(2, 3, 32, 32)).shape == (2, 8, 8)
+    # By He's rule the signal of a narrow network reaches the output, with the code's deviation it fades.
+    images = torch.rand(8, 3, 32, 32)
+    faded, kept = (LowResNet(8, 32, 8, std)(images).std(dim=0).mean().item() for std in (0.05, None))
+    assert kept > 100 * faded
     with pytest.raises(ValueError, match="takes 32 x 32, got"):
         network(torch.rand(2, 3, 30, 32))
 
