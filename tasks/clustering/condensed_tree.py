@@ -71,7 +71,8 @@ def single_linkage(n: int, tree: Edges) -> np.ndarray:
 def condense(linkage: np.ndarray, min_cluster_size: int) -> CondensedTree:
     """The condensed tree: a merge of two parts of at least `min_cluster_size` points bears two clusters, others shed points.
 
-    Merges of distance 0 get twice the largest finite density.
+    Merges of distance 0 get twice the largest finite density. Merges of equal distance are undone one by one, in the
+    order of `linkage`, as hdbscan and scikit-learn do: with ties, clusters little above the least size depend on that order.
     """
     n = len(linkage) + 1
     left, right = linkage[:, 0].astype(np.int64), linkage[:, 1].astype(np.int64)
