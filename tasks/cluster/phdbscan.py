@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tasks.artifacts import Clusters, Representation
 from tasks.clustering.condensed_tree import condense, excess_of_mass, single_linkage
-from tasks.clustering.knn_graph import Index, neighbours, recall
+from tasks.clustering.knn_graph import Index, neighbours
 from tasks.clustering.spanning_tree import Connect, join_pieces, mutual_reachability_forest
 
 LEAST_RECALL = 0.95
@@ -38,8 +38,8 @@ def phdbscan(
     min_cluster_size: least points of a cluster.
     min_samples: s, neighbours that make a point dense: its core distance is that to its s-th neighbour, itself not counted.
     n_neighbors: k >= s, neighbours of each unit in the graph; at most n - 1 are used.
-    index: `flat` compares all pairs, `ivf` looks into the 16 nearest of 4 sqrt(n) lists, `gpu_ivf` on a GPU; `auto`: flat up to
-        10,000 units, else ivf.
+    index: `flat` compares all pairs; `cells` compares a unit with the cells around its own that hold 95 % of the neighbours, up to
+        8192 units; `ivf` looks into the 16 nearest of 4 sqrt(n) lists, `gpu_ivf` on a GPU; `auto`: flat up to 10,000 units, else cells.
     connect: how pieces of the graph are joined: `sampled`, by `connect_sample` points of each and a walk to a nearest pair;
         `exact`, by all pairs of points (n^2); `none`: they meet at density 0, every piece is a tree of its own.
     connect_sample: points of each piece.
@@ -74,10 +74,10 @@ def phdbscan(
     if n <= min_samples:
         raise ValueError(f"min_samples = {min_samples} for {n} units: a unit has {n - 1} neighbours; lower min_samples")
     found = neighbours(x_ND, min(n_neighbors, n - 1), at_least=min_samples, index=index)
-    share = 1.0 if found.index == "flat" else recall(x_ND, found)
-    if share < LEAST_RECALL:
+    if found.recall < LEAST_RECALL:
         warnings.warn(
-            f"index {found.index} finds {share:.3f} of the neighbours; clusters may differ from HDBSCAN's", stacklevel=2
+            f"index {found.index} finds {found.recall:.3f} of the neighbours; clusters may differ from HDBSCAN's",
+            stacklevel=2,
         )
     core_N = found.distances[:, min_samples - 1].astype(np.float64)
     forest, component_N = mutual_reachability_forest(found, core_N)
@@ -85,7 +85,7 @@ def phdbscan(
     forest, rounds = join_pieces(x_ND, core_N, forest, component_N, connect, connect_sample)
     tree = condense(single_linkage(n, forest), min_cluster_size)
     result = excess_of_mass(tree, allow_single_cluster=allow_single_cluster, max_cluster_size=max_cluster_size)
-    meta = {"settings": settings, "index": found.index, "pieces": pieces, "rounds": rounds, "recall": share}
+    meta = {"settings": settings, "index": found.index, "pieces": pieces, "rounds": rounds, "recall": found.recall}
     clusters = _clusters(units, result.labels, result.membership, meta)
     clusters.tables["condensed_tree"] = pd.DataFrame(
         {

@@ -8,9 +8,9 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from tasks.artifacts import Clusters, Representation
-from tasks.cluster import phdbscan as module
 from tasks.cluster.hdbscan import hdbscan
 from tasks.cluster.phdbscan import phdbscan
+from tasks.clustering import knn_graph
 
 
 def representation(x: np.ndarray) -> Representation:
@@ -52,9 +52,21 @@ def test_scikit_learn_counts_the_point_itself():
 def test_sixteen_neighbours_give_nearly_exact_hdbscan(seed):
     x = blobs(1500, seed, d=6)
     exact = labels(hdbscan(representation(x), min_cluster_size=15, min_samples=8))
-    for index in ("flat", "ivf"):
+    for index in ("flat", "cells", "ivf"):
         mine = labels(phdbscan(representation(x), min_cluster_size=15, min_samples=8, index=index))
         assert adjusted_rand_score(mine, exact) > 0.95
+
+
+@pytest.mark.slow
+def test_many_units_agree_with_exact_hdbscan():
+    """Above 10,000 units, in cells: separable blobs in noise."""
+    x, _ = make_blobs(12_000, 16, centers=50, center_box=(-10, 10), random_state=0)
+    x[:600] = np.random.default_rng(0).uniform(-10, 10, (600, 16))
+    result = phdbscan(representation(x), min_cluster_size=50, min_samples=10)
+    assert result.meta["index"] == "cells"
+    assert result.meta["recall"] >= 0.95
+    exact = labels(hdbscan(representation(x), min_cluster_size=50, min_samples=10))
+    assert adjusted_rand_score(labels(result), exact) >= 0.95
 
 
 def test_what_is_handed_on():
@@ -144,8 +156,8 @@ def test_more_neighbours_than_there_are_means_all():
 
 def test_a_poor_index_is_named(monkeypatch):
     x = representation(blobs(900))
-    monkeypatch.setattr(module, "recall", lambda x, found: 0.5)
-    with pytest.warns(UserWarning, match="index ivf finds 0.500 of the neighbours"):
+    monkeypatch.setattr(knn_graph, "recall", lambda x, ids, rows: 0.5)
+    with pytest.warns(UserWarning, match=r"index ivf finds 0\.500 of the neighbours"):
         assert phdbscan(x, index="ivf").meta["recall"] == 0.5
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from tasks.clustering import knn_graph
+from tasks.clustering import cells, knn_graph
 from tasks.clustering.knn_graph import neighbours, recall
 
 
@@ -46,7 +46,8 @@ def test_inverted_lists_find_nearly_all_and_recall_says_how_many():
     true = brute_force(x, 10)
     share = float((found.distances <= true[:, -1:] * (1 + 1e-6)).mean())
     assert 0.8 < share < 1.0
-    assert recall(x, found, rows=1500) == pytest.approx(share, abs=1e-6)
+    assert recall(x, found.ids, np.arange(1500)) == pytest.approx(share, abs=1e-6)
+    assert found.recall == pytest.approx(share, abs=0.02)
     assert (found.ids != np.arange(1500)[:, None]).all()
 
 
@@ -71,6 +72,74 @@ def test_blocks_do_not_matter(monkeypatch):
         monkeypatch.undo()
         assert np.array_equal(whole.ids, parts.ids)
         assert np.array_equal(whole.distances, parts.distances)
+
+
+def blobs(n: int, d: int = 8, seed: int = 0) -> np.ndarray:
+    """30 blobs, one in ten rows far from all."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-10, 10, (30, d))[rng.integers(30, size=n)] + rng.standard_normal((n, d))
+    x[::10] = rng.uniform(-20, 20, (len(x[::10]), d))
+    return x.astype(np.float32)
+
+
+@pytest.mark.parametrize(("n", "k"), [(300, 5), (3000, 16), (1500, 300)])
+def test_cells_find_95_percent_and_say_how_many(n, k):
+    x = blobs(n)
+    found = neighbours(x, k, at_least=k, index="cells")
+    assert recall(x, found.ids, np.arange(n)) >= 0.94
+    assert found.recall >= 0.95
+    assert (found.ids >= 0).all()
+    assert (found.ids != np.arange(n)[:, None]).all()
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+    gap = x[found.ids].astype(np.float64) - x[:, None]
+    assert np.allclose(found.distances, np.sqrt((gap**2).sum(2)), rtol=1e-4)
+
+
+def test_recall_of_cells_is_what_their_candidates_hold(monkeypatch):
+    """Rows of few candidates: the share found of true neighbours, counted without knowing of cells."""
+    monkeypatch.setattr(cells, "CELL", 32)
+    monkeypatch.setattr(cells, "FEWEST", 64)
+    monkeypatch.setattr(cells, "MOST", 64)
+    x = table(1000, 12)
+    found = neighbours(x, 10, at_least=5, index="cells")
+    assert 0.1 < found.recall < 0.9
+    assert found.recall == pytest.approx(recall(x, found.ids, np.arange(1000)), abs=1e-9)
+
+
+def test_more_candidates_where_neighbours_are_far_apart(monkeypatch):
+    monkeypatch.setattr(cells, "CELL", 32)
+    monkeypatch.setattr(cells, "FEWEST", 64)
+    seen = []
+    genuine = faiss.knn
+    monkeypatch.setattr(cells.faiss, "knn", lambda q, c, k: seen.append(len(c)) or genuine(q, c, k))
+    for d in (2, 16):
+        seen.append(0)
+        neighbours(table(2000, d), 10, at_least=5, index="cells")
+    plane, space = np.array(seen[1 : seen.index(0, 1)]), np.array(seen[seen.index(0, 1) + 1 :])
+    assert plane[1:].max() < 300
+    assert space[1:].mean() > 2 * plane[1:].mean()
+
+
+def test_duplicates_in_cells_lie_at_exactly_zero_also_where_a_cell_is_cut():
+    x = np.repeat(table(3, 16) * 100 + 1000, [2500, 10, 1500], axis=0)
+    found = neighbours(x, 8, at_least=8, index="cells")
+    assert (found.distances == 0).all()
+    assert (found.ids != np.arange(4010)[:, None]).all()
+    assert (x[found.ids] == x[:, None]).all()
+
+
+def test_far_from_the_origin_distances_in_cells_do_not_cancel():
+    x = blobs(3000) * np.float32(1e-3) + 1
+    found = neighbours(x, 5, at_least=1, index="cells")
+    assert found.recall >= 0.95
+    gap = x[found.ids].astype(np.float64) - x[:, None]
+    assert np.allclose(found.distances, np.sqrt((gap**2).sum(2)), rtol=1e-4)
+
+
+def test_cells_are_a_function_of_the_data():
+    one, two = (neighbours(blobs(3000), 8, at_least=3, index="cells") for _ in range(2))
+    assert one.ids.tobytes() == two.ids.tobytes()
+    assert one.distances.tobytes() == two.distances.tobytes()
 
 
 def test_bad_input():

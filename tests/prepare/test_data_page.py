@@ -27,6 +27,7 @@ READERS = (
     "table_known_and_novel",
     "edge_list",
     "planetoid",
+    "clickstream_fraud",
 )
 EXAMPLES = [YAML(typ="safe", pure=True).load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)]
 
