@@ -7,11 +7,14 @@ Shape legend: N rows, D dimensions, K neighbours, M cells, P cells around one, S
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import faiss
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tasks import progress
 
@@ -20,6 +23,8 @@ FEWEST, MOST = 1024, 8192  # candidates of a row
 WANTED_RECALL = 0.95
 TRAINING_ROWS_PER_CELL = 20
 TRAINING_ROUNDS = 5
+BLOCK = 64  # rows multiplied at once
+GROUP = 8  # products of which the least stands for all, where there are many
 CANCELS = 1e-3  # squared distances below this share of the squared norms are computed again
 
 
@@ -45,25 +50,61 @@ def cell_neighbours(
 
     `true_SK` are the nearest other rows of some rows `rows_S`. They tell how many candidates hold 95 % of the true neighbours: so many
     are compared with each row, 8192 at most. The recall is the share of them that is found. Near duplicates get distances
-    computed as differences, so that those of equal rows are 0. A function of the data alone.
+    computed as differences, so that those of equal rows are 0.
     """
     cells = _cells(x_ND, max(FEWEST, k))
     least, recall = _candidates(cells, rows_S, true_SK, k)
     ids_NK, squared_NK = np.empty((len(x_ND), k), np.int32), np.empty((len(x_ND), k), np.float32)
     x_ND = x_ND[cells.order]
-    for m, (start, stop) in enumerate(zip(cells.start, cells.stop, strict=True)):
+
+    def search(m: int) -> None:
         around = cells.near[m, cells.before[m] < least]
         parts = [slice(cells.start[c], cells.stop[c]) for c in around]
         # About the cell's centre, where |a|^2 + |b|^2 - 2ab loses least. Nearest cells first: later rows are discarded quickly.
         candidates_CD = np.concatenate([x_ND[part] for part in parts]) - cells.centroids[m]
-        rows_QD = x_ND[start:stop] - cells.centroids[m]
-        squared_QK, at_QK = faiss.knn(rows_QD, candidates_CD, k)
+        rows_QD = x_ND[cells.start[m] : cells.stop[m]] - cells.centroids[m]
+        squared_QK, at_QK = closest(rows_QD, candidates_CD, k)
         _compute_again(rows_QD, candidates_CD, squared_QK, at_QK)
-        own = cells.order[start:stop]
+        own = cells.order[cells.start[m] : cells.stop[m]]
         ids_NK[own] = np.concatenate([cells.order[part] for part in parts])[at_QK]
         squared_NK[own] = squared_QK
+
+    for m, _ in enumerate(in_threads(search, range(len(cells.start)))):
         progress.report(m + 1, len(cells.start))
     return ids_NK, squared_NK, recall
+
+
+def in_threads(work: Callable[[int], Any], items: Iterable[int]) -> Iterator[Any]:
+    """`work` of every item, in order. Products of one thread each have the same bits however many threads there are."""
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(faiss.omp_get_max_threads()) as pool:
+        yield from pool.map(work, items)
+
+
+def closest(rows_QD: np.ndarray, candidates_CD: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances float32 [Q, K], ascending, and positions [Q, K] of the candidates nearest to each row.
+
+    |c|^2 - 2 <q, c> is one product of the rows and the candidates with one more column each. The k least of a row lie in the k groups of
+    candidates with the least minima, so that no more than these are sorted. Which of equally near candidates are taken is left open.
+    """
+    (count, d), group = candidates_CD.shape, GROUP if len(candidates_CD) >= 2 * GROUP * k else 1
+    groups = -(-count // group)
+    longer_CD = np.zeros((groups * group, d + 1), np.float32)
+    longer_CD[:count, :d], longer_CD[:, d] = candidates_CD, np.inf
+    longer_CD[:count, d] = np.einsum("cd,cd->c", candidates_CD, candidates_CD)
+    longer_QD = np.concatenate([-2 * rows_QD, np.ones((len(rows_QD), 1), np.float32)], axis=1)
+    squared_QK, at_QK = np.empty((len(rows_QD), k), np.float32), np.empty((len(rows_QD), k), np.int64)
+    for start in range(0, len(rows_QD), BLOCK):
+        product_BC = longer_QD[start : start + BLOCK] @ longer_CD.T
+        least_BG = product_BC.reshape(-1, group, groups).min(axis=1)
+        best_BK = np.argpartition(least_BG, k - 1, axis=1)[:, :k]
+        columns = (best_BK[:, :, None] + np.arange(group) * groups).reshape(len(product_BC), -1)
+        values = np.take_along_axis(product_BC, columns, 1)
+        best_BK = np.argpartition(values, k - 1, axis=1)[:, :k]
+        at_QK[start : start + BLOCK] = np.take_along_axis(columns, best_BK, 1)
+        squared_QK[start : start + BLOCK] = np.take_along_axis(values, best_BK, 1)
+    order_QK = np.argsort(squared_QK, axis=1, kind="stable")
+    squared_QK = np.take_along_axis(squared_QK, order_QK, 1) + np.einsum("qd,qd->q", rows_QD, rows_QD)[:, None]
+    return np.maximum(squared_QK, 0), np.take_along_axis(at_QK, order_QK, 1)
 
 
 def _cells(x_ND: np.ndarray, least: int) -> Cells:

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 
 from tasks import progress
-from tasks.clustering.cells import cell_neighbours
+from tasks.clustering.cells import cell_neighbours, closest, in_threads
 
 Index = Literal["auto", "flat", "cells", "ivf", "gpu_ivf"]
 FLAT_UP_TO = 10_000  # rows up to which comparing all pairs is quicker than building an index
@@ -83,7 +83,18 @@ def recall(x_ND: np.ndarray, ids_NK: np.ndarray, rows_S: np.ndarray) -> float:
 
 def true_neighbours(x_ND: np.ndarray, rows_S: np.ndarray, k: int) -> np.ndarray:
     """Ids [S, K] of the `k` nearest other rows of the rows `rows_S`."""
-    return _without_self(rows_S, *_search(_flat(x_ND), x_ND[rows_S], k + 1))[0]
+    centre_D, starts = x_ND.mean(axis=0), range(0, len(x_ND), BLOCK)
+    rows_SD = x_ND[rows_S] - centre_D
+
+    def search(start: int) -> tuple[np.ndarray, np.ndarray]:
+        block_BD = x_ND[start : start + BLOCK] - centre_D
+        squared_SK, at_SK = closest(rows_SD, block_BD, min(k + 1, len(block_BD)))
+        return squared_SK, at_SK + start
+
+    squared_SR, ids_SR = (np.concatenate(parts, axis=1) for parts in zip(*in_threads(search, starts), strict=True))
+    order_SK = np.argsort(squared_SR, axis=1, kind="stable")[:, : k + 1]
+    ids_SK = np.take_along_axis(ids_SR, order_SK, 1)
+    return _without_self(rows_S, ids_SK, ids_SK)[0]
 
 
 def _flat(x_ND: np.ndarray) -> Any:

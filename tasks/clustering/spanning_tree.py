@@ -165,68 +165,69 @@ def _root(parent: list[int], node: int) -> int:
 def _bridges(x_ND: np.ndarray, core_N: np.ndarray, component_N: np.ndarray, count: int, sample: int | None) -> Edges:
     """One light edge out of every component but the largest."""
     order = np.argsort(component_N, kind="stable")
+    x_ND, core_N = x_ND[order], core_N[order]  # so that the points of a component lie side by side
     sizes_M = np.bincount(component_N, minlength=count)
-    members = np.split(order, np.cumsum(sizes_M)[:-1])
-    if sample is not None:
-        most = min(sample, max(4, SAMPLE_TOTAL // count))
-        points = [m[np.unique(np.linspace(0, len(m) - 1, min(most, len(m))).astype(np.int64))] for m in members]
-    else:
-        points = members
+    stop_M = np.cumsum(sizes_M)
+    members = [slice(stop - size, stop) for stop, size in zip(stop_M.tolist(), sizes_M.tolist(), strict=True)]
+    most = max(4, SAMPLE_TOTAL // count)
+    points = [_evenly(part, None if sample is None else min(sample, most)) for part in members]
     targets = np.concatenate(points)
+    within = np.repeat(np.arange(count), [len(chosen) for chosen in points])
     largest = int(sizes_M.argmax())
     found = []
     for c in range(count):
         if c == largest:
             continue
-        others = targets[component_N[targets] != c]
-        v, weight = nearest(x_ND, core_N, points[c], others)
-        best = np.lexsort((v, points[c], weight))[: STARTS if sample is not None else 1]
-        starts = [(int(points[c][i]), int(v[i]), float(weight[i])) for i in best]
+        u, others = points[c], targets[within != c]
+        at, weight = nearest(x_ND[u], core_N[u], x_ND[others], core_N[others])
+        v = others[at]
+        best = np.lexsort((v, u, weight))[: STARTS if sample is not None else 1]
+        starts = [(int(u[i]), int(v[i]), float(weight[i])) for i in best]
         if sample is not None:
-            starts = [_walk(x_ND, core_N, members, component_N, *pair) for pair in starts]
+            ends = np.searchsorted(stop_M, v[best], side="right")  # their components
+            starts = [
+                _walk(x_ND, core_N, members[c], members[end], *pair) for end, pair in zip(ends, starts, strict=True)
+            ]
         found.append(min(starts, key=lambda pair: (pair[2], pair[0], pair[1])))
     u, v, weight = (np.array(column) for column in zip(*found, strict=True))
-    return edges_of(u, v, weight)
+    return edges_of(order[u], order[v], weight)
+
+
+def _evenly(part: slice, most: int | None) -> np.ndarray:
+    """All positions of a slice, or `most` that are evenly spaced."""
+    size = part.stop - part.start
+    steps = np.arange(size) if most is None or size <= most else np.linspace(0, size - 1, most).astype(np.int64)
+    return part.start + steps
 
 
 def _walk(
-    x_ND: np.ndarray,
-    core_N: np.ndarray,
-    members: list[np.ndarray],
-    component_N: np.ndarray,
-    u: int,
-    v: int,
-    weight: float,
+    x_ND: np.ndarray, core_N: np.ndarray, here: slice, there: slice, u: int, v: int, weight: float
 ) -> tuple[int, int, float]:
-    """From a pair to a lighter one: the nearest point to v in u's component, then to that in v's, and so on."""
+    """From a pair to a lighter one: the nearest point to `v` among `here`, then to that among `there`, and so on."""
     while True:
         before = weight
         for _ in range(2):
-            near, lighter = nearest(x_ND, core_N, np.array([v]), members[component_N[u]])
+            at, lighter = nearest(x_ND[v : v + 1], core_N[v : v + 1], x_ND[here], core_N[here])
             if lighter[0] < weight:
-                u, weight = int(near[0]), float(lighter[0])
-            u, v = v, u
+                u, weight = here.start + int(at[0]), float(lighter[0])
+            u, v, here, there = v, u, there, here
         if weight >= before:
             return u, v, weight
 
 
 def nearest(
-    x_ND: np.ndarray, core_N: np.ndarray, rows: np.ndarray, others: np.ndarray
+    u_BD: np.ndarray, core_B: np.ndarray, v_CD: np.ndarray, core_C: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `rows` the point among `others` of least mutual reachability, and that float64 weight."""
-    found, weights = np.empty(len(rows), np.int64), np.empty(len(rows))
-    few = max(1, CELLS // len(rows))
-    best = np.full(len(rows), np.inf)
-    u_BD = x_ND[rows]
-    for start in range(0, len(others), few):
-        part = others[start : start + few]
-        v_CD = x_ND[part]
-        squared_BC = (u_BD**2).sum(1)[:, None] + (v_CD**2).sum(1) - 2 * (u_BD @ v_CD.T)
-        weight_BC = np.maximum(np.sqrt(np.maximum(squared_BC, 0)), np.maximum(core_N[rows, None], core_N[part]))
-        at = weight_BC.argmin(axis=1)
-        here = weight_BC[np.arange(len(rows)), at]
-        better = here < best
-        best[better], found[better] = here[better], part[at[better]]
-    gap = x_ND[rows].astype(np.float64) - x_ND[found]
-    weights = np.maximum(np.sqrt((gap**2).sum(axis=1)), np.maximum(core_N[rows], core_N[found]))
-    return found, weights
+    """For each row of `u_BD` the row of `v_CD` of least mutual reachability, and that float64 weight."""
+    found_B, best_B, every = np.zeros(len(u_BD), np.int64), np.full(len(u_BD), np.inf), np.arange(len(u_BD))
+    norm_B = np.einsum("bd,bd->b", u_BD, u_BD)[:, None]
+    few = max(1, CELLS // len(u_BD))
+    for start in range(0, len(v_CD), few):
+        part_CD, part_C = v_CD[start : start + few], core_C[start : start + few]
+        squared_BC = norm_B + np.einsum("cd,cd->c", part_CD, part_CD) - 2 * (u_BD @ part_CD.T)
+        weight_BC = np.maximum(np.sqrt(np.maximum(squared_BC, 0)), np.maximum(core_B[:, None], part_C))
+        at_B = weight_BC.argmin(axis=1)
+        better_B = weight_BC[every, at_B] < best_B
+        best_B[better_B], found_B[better_B] = weight_BC[every, at_B][better_B], start + at_B[better_B]
+    gap_BD = u_BD.astype(np.float64) - v_CD[found_B]
+    return found_B, np.maximum(np.sqrt((gap_BD**2).sum(axis=1)), np.maximum(core_B, core_C[found_B]))

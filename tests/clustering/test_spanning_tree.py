@@ -129,12 +129,11 @@ def test_more_pieces_than_rounds_can_halve():
 def test_nearest_is_brute_force_in_blocks(monkeypatch):
     rng = np.random.default_rng(0)
     x, core = rng.standard_normal((200, 3)).astype(np.float32), rng.random(200)
-    rows, others = np.arange(40), np.arange(40, 200)
     w = np.maximum(np.maximum(core[:40, None], core[40:]), cdist(x[:40].astype(float), x[40:].astype(float)))
     monkeypatch.setattr(spanning_tree, "CELLS", 1000)
-    found, weight = nearest(x, core, rows, others)
+    found, weight = nearest(x[:40], core[:40], x[40:], core[40:])
     assert np.allclose(weight, w.min(axis=1), rtol=1e-5)
-    assert np.allclose(w[np.arange(40), found - 40], w.min(axis=1), rtol=1e-5)
+    assert np.allclose(w[np.arange(40), found], w.min(axis=1), rtol=1e-5)
 
 
 def test_rows_in_blocks_give_the_same_forest(monkeypatch):
