@@ -62,7 +62,7 @@ def candidate_figure(curve: pd.DataFrame, chosen: float) -> Figure:
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set(xlabel="candidate documents per topic", ylabel="micro F1 (training documents)")
-    axis.set_title("More documents speak for a topic better, until they are about others")
+    axis.set_title("F1 by the number of documents that speak for a topic")
     return figure
 
 

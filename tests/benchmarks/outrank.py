@@ -2,7 +2,7 @@
 
 PYTHON is the interpreter of an environment of its own that holds the package:
 
-    python -m venv /tmp/outrank && /tmp/outrank/bin/pip install outrank==0.97.5
+    python -m venv /tmp/outrank && /tmp/outrank/bin/pip install outrank==0.97.5 xxhash==3.5.0
 
 Without it the peer is skipped, and the table says so. Both read the file, score every column against the label on one core and
 write the ranking; a whole process is measured from start to end, imports included. The package waits for its workers in steps of 4 s,
@@ -139,7 +139,7 @@ def main() -> None:
     if given.peer is None:
         print("skipped: the package outrank; give --peer PYTHON (its environment: see --help)")
     elif subprocess.run([given.peer, "-c", "import outrank"], capture_output=True, check=False).returncode:
-        raise SystemExit(f"--peer {given.peer}: cannot import outrank; {given.peer} -m pip install outrank==0.97.5")
+        raise SystemExit(f"--peer {given.peer}: cannot import outrank; {given.peer} -m pip install outrank==0.97.5 xxhash==3.5.0")
     print(
         "| rows | tool | process | scoring | precision at 8 | rank correlation with shift | largest difference to shift |"
     )
