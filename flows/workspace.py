@@ -14,6 +14,7 @@ from pathlib import Path
 import tasks
 from flows import lockfile
 from flows.locks import clear_dead_locks, clear_run_cache
+from tasks import cores
 from tasks.params import PARAMS
 from tasks.state import STATE
 
@@ -45,6 +46,10 @@ def enter_workspace() -> Path:
                     f"use {folder}/.venv/bin/unlabeled (make install creates it)"
                 )
             os.chdir(folder)
+            try:
+                cores.count()
+            except ValueError as error:
+                raise WorkspaceError(str(error)) from error
             return folder
     raise WorkspaceError(f"no params.yaml and dvc.yaml in {here} or above it; change to a clone of the project")
 

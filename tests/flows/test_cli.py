@@ -52,6 +52,12 @@ def looked(first_run, tmp_path_factory) -> dict[str, tuple[int, str, str]]:
     return results
 
 
+@pytest.mark.parametrize("line", ["run --all", "sweep toy --set methods.toy.cluster.k=3"])
+def test_number_of_cores_that_is_none(toy_workspace, line: str) -> None:
+    ((code, _, said),) = toy_workspace.commands(line, UNLABELED_JOBS="all")
+    assert (code, said) == (2, "error: UNLABELED_JOBS must be a whole number of at least 1, got 'all'\n")
+
+
 def test_looking_changes_nothing(looked) -> None:
     assert looked["changed"][:2] == (0, "[]")
 
