@@ -34,7 +34,7 @@ class ForegroundTruth:
 
     @property
     def scored(self) -> np.ndarray:
-        return self.labelled.any(axis=(1, 2))
+        return np.asarray(self.labelled.any(axis=(1, 2)))
 
 
 def foreground_truth(dataset: Dataset, rows: np.ndarray) -> ForegroundTruth:

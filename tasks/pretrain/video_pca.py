@@ -6,6 +6,7 @@ Shape legend: F frames, H, W pixels, k components.
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from tasks import progress
@@ -48,5 +49,5 @@ def video_pca(
             raise ValueError(f"{error} (clip {dataset.arrays['clip'][rows[0]]})") from error
         embedding[rows], residual[rows] = coefficients_Tk, normalise(residual_THW)
         progress.report(done + 1, len(clips))
-    units = dataset.samples[["sample"]].assign(unit=np.arange(total))[["unit", "sample"]]
+    units = pd.DataFrame({"unit": np.arange(total), "sample": np.arange(total)})
     return Representation({"units": units}, {"embedding": embedding, "residual": residual})
