@@ -61,7 +61,7 @@ def feature_scores(
     Parameters
     ----------
     heuristic: "corrected_mutual_information"; "mutual_information" (nats, plain); "adjusted_mutual_information"
-        (scikit-learn: exact correction for chance); "surrogate" (SGD logistic regression on the one-hot column);
+        (scikit-learn: exact correction for chance, an equally good choice, slower); "surrogate" (SGD logistic regression on the one-hot column);
         "max_pair_coverage" (largest joint share); "random_forest" (importances; all columns at once).
     noise: "permutation": one random permutation for all values of a column, fresh per column and repeat (default:
         the counts of both columns are kept); "shift": values of rows i + n_y, n_y the count of the row's label, as the

@@ -139,7 +139,9 @@ def main() -> None:
     if given.peer is None:
         print("skipped: the package outrank; give --peer PYTHON (its environment: see --help)")
     elif subprocess.run([given.peer, "-c", "import outrank"], capture_output=True, check=False).returncode:
-        raise SystemExit(f"--peer {given.peer}: cannot import outrank; {given.peer} -m pip install outrank==0.97.5 xxhash==3.5.0")
+        raise SystemExit(
+            f"--peer {given.peer}: cannot import outrank; {given.peer} -m pip install outrank==0.97.5 xxhash==3.5.0"
+        )
     print(
         "| rows | tool | process | scoring | precision at 8 | rank correlation with shift | largest difference to shift |"
     )
