@@ -169,11 +169,18 @@ def _mlflow_trouble(error: Exception) -> str:
         given = os.environ.get("MLFLOW_TRACKING_USERNAME") and os.environ.get("MLFLOW_TRACKING_PASSWORD")
         return f"wrong user or password; mend {both}" if given else f"it asks for a password; set {both}"
     if tracking.tracking_uri().startswith("http"):
-        return f"it does not answer ({_first_line(error)}); start the server"
+        return f"it does not answer ({_first_line(_cause(error))}); start the server"
     return f"it cannot be read ({_first_line(error)}); mend it or move it away"
 
 
-def _first_line(error: Exception) -> str:
+def _cause(error: BaseException) -> BaseException:
+    """The error at the bottom: MLflow wraps "connection refused" in four others."""
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    return error
+
+
+def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
