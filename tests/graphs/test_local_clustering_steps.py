@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
 from tasks.artifacts import Clusters, Dataset, Model, PseudoLabels, Representation
 from tasks.cluster.flow_diffusion import flow_diffusion
@@ -176,6 +177,23 @@ def test_labels_alone_and_the_oracle_mass() -> None:
     metrics.check()
     with pytest.raises(ValueError, match="neither clusters nor labels"):
         local_clustering_metrics(FULL, FEATURES, PLAIN, PseudoLabels(meta=NONE), Model(meta=NONE))
+
+
+def test_mean_f1_by_size_of_the_target() -> None:
+    seeds = PLAIN.arrays["seed_vertex"]
+    free = min(set(range(10)) - set(TRUTH[seeds].tolist()))
+    merged = np.where(free == TRUTH, TRUTH[seeds[0]], TRUTH)  # the first seed's class has twice the size
+    full = Dataset(
+        {"samples": FULL.samples.assign(label=pd.Series(merged, dtype="Int64"))}, FULL.arrays, meta=FULL.meta
+    )
+    model = label_flow_diffusion(DATA, FEATURES, PLAIN, labels(), weights="none", seed=0)
+    curves = local_clustering_metrics(full, FEATURES, PLAIN, labels(), model, figures=False).tables["curves"]
+    curve = curves.query("curve == 'f1_by_target_size'")
+    found = local_clusters(PLAIN.arrays, "test")
+    f1 = np.array([f1_score(merged == merged[c.seed_vertex], np.isin(np.arange(600), c.vertices)) for c in found])
+    double = merged[seeds] == merged[seeds[0]]
+    assert curve["x"].tolist() == [60, 120]
+    assert curve["y"].tolist() == pytest.approx([f1[~double].mean(), f1[double].mean()])
 
 
 def test_arrays_keep_clusters_exactly() -> None:
