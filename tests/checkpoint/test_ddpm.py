@@ -66,8 +66,8 @@ def test_read_back_after_a_round_trip(trained, tmp_path):
 
 @pytest.mark.slow
 def test_declared_size_learns_to_tell_noise_and_draws_images():
-    scenes = captioned_scenes(n_train=2000, mode="single").without_truth()
-    checkpoint = ddpm(scenes, epochs=5)
+    scenes = captioned_scenes(n_train=4000, mode="single").without_truth()
+    checkpoint = ddpm(scenes)
     assert checkpoint.tables["curves"]["y"].iloc[-1] < 0.25  # predicting zero: 1
     unet, generator = load_unet(checkpoint), torch.Generator().manual_seed(0)
     x = encode(image_tensor(scenes.arrays["images"][:200]), 2)
