@@ -278,6 +278,8 @@ def print_claims(methods: list[str]) -> None:
             time = f"{seconds:.0f} s" if seconds is not None and index == 0 else ""
             table.add_row(row.method if index == 0 else "", row.metric, row.main, row.beats, row.baseline,
                           _plain(row.difference), row.wins, _coloured(row.verdict), time)  # fmt: skip
+    if not out.is_terminal:
+        out.width = 160  # a file has room
     out.print(table, soft_wrap=not out.is_terminal)
 
 
