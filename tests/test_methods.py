@@ -41,11 +41,17 @@ def permute_truth(folder: Path) -> int:
         before = samples.loc[hidden, "label"].to_numpy(copy=True)  # a view would move along
         samples.loc[hidden, "label"] = rng.permutation(before)
         moved += int((samples.loc[hidden, "label"].to_numpy() != before).sum())
-    arrays = dict(dataset.arrays)
+    arrays, tables = dict(dataset.arrays), {**dataset.tables, "samples": samples}
     for name in dataset.meta["truth"]:
-        arrays[name] = rng.permutation(arrays[name])
-        moved += int((arrays[name] != dataset.arrays[name]).sum())
-    Dataset({**dataset.tables, "samples": samples}, arrays, meta=dataset.meta).save(folder)
+        if name in arrays:
+            arrays[name] = rng.permutation(arrays[name])
+            moved += int((arrays[name] != dataset.arrays[name]).sum())
+        else:
+            told = tables[name].drop(columns=["sample", "label"], errors="ignore")  # the keys stay
+            permuted = told.iloc[rng.permutation(len(told))].set_axis(told.index)
+            tables[name] = tables[name].assign(**{str(column): permuted[column] for column in told})
+            moved += int((tables[name][told.columns] != told).to_numpy().sum())
+    Dataset(tables, arrays, meta=dataset.meta).save(folder)
     return moved
 
 

@@ -40,7 +40,7 @@ def attention_head(
     Parameters
     ----------
     width, heads, blocks: of the transformer. epochs, batch_size, lr: of the training.
-    decay_every: the learning rate is divided by 10 every so many epochs.
+    decay_every: the learning rate is divided by 10 every so many epochs. device: cpu or cuda.
 
     Returns `similarity` float32 [U, K] (probabilities), table `predictions`, networks["head"], table `curves` (`loss`).
 
