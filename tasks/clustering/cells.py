@@ -23,7 +23,8 @@ FEWEST, MOST = 1024, 8192  # candidates of a row
 WANTED_RECALL = 0.95
 TRAINING_ROWS_PER_CELL = 20
 TRAINING_ROUNDS = 5
-BLOCK = 64  # rows multiplied at once
+BLOCK = 64  # rows multiplied with candidates at once
+ASSIGNED = 256  # rows multiplied with centroids at once
 GROUP = 8  # products of which the least stands for all, where there are many
 CANCELS = 1e-3  # squared distances below this share of the squared norms are computed again
 
@@ -109,28 +110,52 @@ def closest(rows_QD: np.ndarray, candidates_CD: np.ndarray, k: int) -> tuple[np.
 
 def _cells(x_ND: np.ndarray, least: int) -> Cells:
     """Cells of k-means on evenly spaced rows, the largest cut in pieces; at least `least` rows are around each."""
-    n, d = x_ND.shape
+    n = len(x_ND)
     count = max(1, min(n // CELL, round(2 * math.sqrt(n))))
-    fit = faiss.Clustering(d, count)
-    fit.niter, fit.max_points_per_centroid, fit.min_points_per_centroid = TRAINING_ROUNDS, TRAINING_ROWS_PER_CELL, 1
-    searcher: Any = faiss.IndexFlatL2(d)
-    fit.train(x_ND[np.linspace(0, n - 1, min(n, count * TRAINING_ROWS_PER_CELL)).astype(np.int64)], searcher)
-    _, cell_N1 = searcher.search(x_ND, 1)
-    order = np.argsort(cell_N1[:, 0], kind="stable")
-    cell_N = cell_N1[order, 0]
+    training_TD = x_ND[np.linspace(0, n - 1, min(n, count * TRAINING_ROWS_PER_CELL)).astype(np.int64)]
+    centroids = training_TD[np.linspace(0, len(training_TD) - 1, count).astype(np.int64)]
+    for _ in range(TRAINING_ROUNDS):
+        centroids = _means(training_TD, _nearest(training_TD, centroids), centroids)
+    cell_N = _nearest(x_ND, centroids)
+    order = np.argsort(cell_N, kind="stable")
+    cell_N = cell_N[order]
     size = np.bincount(cell_N, minlength=count)
     within_N = np.arange(n) - (np.cumsum(size) - size)[cell_N]
     start = np.flatnonzero(within_N % (4 * (n // count)) == 0)
     stop = np.append(start[1:], n)
-    centroids = faiss.vector_float_to_array(fit.centroids).reshape(count, d)[cell_N[start]]
+    centroids = centroids[cell_N[start]]
     size_M = stop - start
     around = min(len(start), 2 * MOST * count // n + 1)
     while True:
-        near = faiss.knn(centroids, centroids, around)[1]
+        near = closest(centroids, centroids, around)[1]
         held = np.cumsum(size_M[near], axis=1)
         if around == len(start) or held[:, -1].min() >= least:
             return Cells(order, start, stop, centroids, near, held - size_M[near])
         around = min(2 * around, len(start))
+
+
+def _nearest(x_ND: np.ndarray, centroids_MD: np.ndarray) -> np.ndarray:
+    """The nearest centroid of every row, int64 [N]."""
+    centre_D = centroids_MD.mean(axis=0)
+    centroids_MD = centroids_MD - centre_D
+    half_M = np.einsum("md,md->m", centroids_MD, centroids_MD) / 2
+
+    def assign(start: int) -> np.ndarray:
+        product_BM = (x_ND[start : start + ASSIGNED] - centre_D) @ centroids_MD.T
+        product_BM -= half_M
+        return product_BM.argmax(axis=1)
+
+    return np.concatenate(list(in_threads(assign, range(0, len(x_ND), ASSIGNED))))
+
+
+def _means(x_TD: np.ndarray, cell_T: np.ndarray, before_MD: np.ndarray) -> np.ndarray:
+    """Mean of every cell's rows, float32 [M, D]; a cell without rows stays where it was."""
+    order, size_M = np.argsort(cell_T, kind="stable"), np.bincount(cell_T, minlength=len(before_MD))
+    filled = np.flatnonzero(size_M)
+    after_MD = before_MD.copy()
+    sums = np.add.reduceat(x_TD[order], (np.cumsum(size_M) - size_M)[filled], axis=0, dtype=np.float64)
+    after_MD[filled] = sums / size_M[filled, None]
+    return after_MD
 
 
 def _candidates(cells: Cells, rows_S: np.ndarray, true_SK: np.ndarray, k: int) -> tuple[int, float]:

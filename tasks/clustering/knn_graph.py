@@ -106,7 +106,7 @@ def _flat(x_ND: np.ndarray) -> Any:
 def _inverted_lists(x_ND: np.ndarray, *, gpu: bool) -> Any:
     n, d = x_ND.shape
     lists = max(1, min(round(4 * math.sqrt(n)), n // TRAINING_ROWS_PER_LIST))
-    quantizer = faiss.IndexFlatL2(d)
+    quantizer: Any = faiss.IndexFlatL2(d)
     searcher: Any = faiss.IndexIVFFlat(quantizer, d, lists)
     searcher.own_fields = True
     quantizer.this.disown()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tasks.clustering.knn_graph import Neighbours
 
@@ -105,8 +106,7 @@ def mutual_reachability_forest(found: Neighbours, core_N: np.ndarray) -> tuple[E
     Rows are taken in blocks, since MST(A u B) = MST(MST(A) u B): memory grows with a block, not with the graph.
     """
     n, k = found.ids.shape
-    forest = edges_of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    component_N = np.arange(n)
+    forest, component_N = edges_of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)), np.arange(n)
     for start in range(0, n, ROWS):
         ids = found.ids[start : start + ROWS]
         i = np.repeat(np.arange(start, start + len(ids)), k)
@@ -114,7 +114,7 @@ def mutual_reachability_forest(found: Neighbours, core_N: np.ndarray) -> tuple[E
         known = j >= 0
         i, j, d = i[known], j[known], d[known]
         block = edges_of(i, j, np.maximum(np.maximum(core_N[i], core_N[j]), d))
-        forest, component_N = spanning_forest(n, forest.join(block))
+        forest, component_N = spanning_forest(n, forest.join(block) if start else block)
     return forest, component_N
 
 
@@ -133,7 +133,8 @@ def join_pieces(
         _, first = np.unique(component_N, return_index=True)
         return forest.join(edges_of(first[:-1], first[1:], np.full(len(first) - 1, np.inf))), rounds
     while (count := int(component_N.max()) + 1) > 1:
-        found = _bridges(x_ND, core_N, component_N, count, sample if how == "sampled" else None)
+        with threadpool_limits(1, user_api="blas"):  # many small products: more threads would wait for each other
+            found = _bridges(x_ND, core_N, component_N, count, sample if how == "sampled" else None)
         ends = component_N[found.a], component_N[found.b]
         small = edges_of(*ends, found.weight)
         # Boruvka among the components; its edges are looked up in the points' edges by position.
@@ -219,15 +220,20 @@ def nearest(
     u_BD: np.ndarray, core_B: np.ndarray, v_CD: np.ndarray, core_C: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each row of `u_BD` the row of `v_CD` of least mutual reachability, and that float64 weight."""
+    u_BD, v_CD = np.ascontiguousarray(u_BD, np.float32), np.ascontiguousarray(v_CD, np.float32)
     found_B, best_B, every = np.zeros(len(u_BD), np.int64), np.full(len(u_BD), np.inf), np.arange(len(u_BD))
-    norm_B = np.einsum("bd,bd->b", u_BD, u_BD)[:, None]
+    norm_B, norm_C = np.einsum("bd,bd->b", u_BD, u_BD), np.einsum("cd,cd->c", v_CD, v_CD)
+    square_B, square_C = (core_B**2).astype(np.float32), (core_C**2).astype(np.float32)
     few = max(1, CELLS // len(u_BD))
     for start in range(0, len(v_CD), few):
-        part_CD, part_C = v_CD[start : start + few], core_C[start : start + few]
-        squared_BC = norm_B + np.einsum("cd,cd->c", part_CD, part_CD) - 2 * (u_BD @ part_CD.T)
-        weight_BC = np.maximum(np.sqrt(np.maximum(squared_BC, 0)), np.maximum(core_B[:, None], part_C))
-        at_B = weight_BC.argmin(axis=1)
-        better_B = weight_BC[every, at_B] < best_B
-        best_B[better_B], found_B[better_B] = weight_BC[every, at_B][better_B], start + at_B[better_B]
+        part = slice(start, start + few)
+        squared_BC = (-2 * u_BD) @ v_CD[part].T  # squared weights in the end; in place, since this is all the time
+        squared_BC += norm_B[:, None]
+        squared_BC += norm_C[part]
+        np.maximum(squared_BC, square_C[part], out=squared_BC)
+        np.maximum(squared_BC, square_B[:, None], out=squared_BC)
+        at_B = squared_BC.argmin(axis=1)
+        better_B = squared_BC[every, at_B] < best_B
+        best_B[better_B], found_B[better_B] = squared_BC[every, at_B][better_B], start + at_B[better_B]
     gap_BD = u_BD.astype(np.float64) - v_CD[found_B]
     return found_B, np.maximum(np.sqrt((gap_BD**2).sum(axis=1)), np.maximum(core_B, core_C[found_B]))
