@@ -136,7 +136,7 @@ def _scores(label: np.ndarray, predicted: np.ndarray, score: np.ndarray, class_C
     scores = {}
     if len(class_C) > 1:
         for average in ("micro", "macro"):
-            f1 = f1_score(label, predicted, labels=class_C, average=average, zero_division=0)
+            f1 = f1_score(label, predicted, labels=class_C, average=average, zero_division=0)  # pyright: ignore[reportArgumentType]
             scores[f"f1_{average}"] = float(f1)
     mixed = [i for i, c in enumerate(class_C) if 0 < (label == c).sum() < len(label)]
     if mixed:
@@ -152,7 +152,7 @@ def _candidate_scores(clusters: Clusters, label_U: np.ndarray, class_C: np.ndarr
         return {}
     scores = {"candidate_overlap": float((table["unit"].value_counts() > 1).mean())}
     kept = table[table["kept"].astype(bool)]
-    truth, topic = label_U[kept["unit"].to_numpy()], class_C[kept["topic"].to_numpy()]
+    truth, topic = label_U[kept["unit"].to_numpy()], class_C[kept["topic"].to_numpy()]  # pyright: ignore[reportAttributeAccessIssue]
     if (truth != NONE).any():
         scores["candidate_precision"] = float((truth == topic)[truth != NONE].mean())
     return scores
@@ -166,11 +166,11 @@ def _pseudo_label_scores(
         return {}
     units = pseudo_labels.tables["units"]
     units = units[np.isin(units["sample"].to_numpy(), train)]
-    given = units["pseudo_label"].to_numpy() >= 0
+    given = units["pseudo_label"].to_numpy() >= 0  # pyright: ignore[reportAttributeAccessIssue]
     scores = {"pseudo_label_share": float(given.sum() / len(train))}
-    truth = label_N[units["sample"].to_numpy()[given]]
+    truth = label_N[units["sample"].to_numpy()[given]]  # pyright: ignore[reportAttributeAccessIssue]
     if (truth != NONE).any():
-        right = truth == class_C[units["pseudo_label"].to_numpy()[given]]
+        right = truth == class_C[units["pseudo_label"].to_numpy()[given]]  # pyright: ignore[reportAttributeAccessIssue]
         scores["pseudo_label_accuracy"] = float(right[truth != NONE].mean())
     return scores
 
@@ -202,5 +202,5 @@ def _f1_by_candidates(
         found = [candidates(query, embedding, selection) for query in np.array(clusters.arrays["queries"])]
         similarity = cosine(embedding, np.stack([label_vector(embedding, one) for one in found]))
         predicted = class_C[similarity.argmax(axis=1)]
-        scores.append(f1_score(label_U[known_U], predicted, labels=class_C, average="micro", zero_division=0))
+        scores.append(f1_score(label_U[known_U], predicted, labels=class_C, average="micro", zero_division=0))  # pyright: ignore[reportArgumentType]
     return curve_table(name, counts, scores)

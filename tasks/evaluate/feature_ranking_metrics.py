@@ -77,18 +77,18 @@ def feature_ranking_metrics(
     if "informative" in dataset.arrays:
         informative = np.append(np.asarray(dataset.arrays["informative"]), True)  # place -1: no column
         truth_F = informative[members].all(axis=1)
-        values["precision_at_k"] = float(truth_F[order[:k]].mean())
+        values["precision_at_k"] = float(truth_F[order[:k]].mean())  # pyright: ignore[reportIndexIssue]
         if truth_F.any():
-            values["average_precision"] = float(average_precision_score(truth_F[order], -np.arange(len(order))))
+            values["average_precision"] = float(average_precision_score(truth_F[order], -np.arange(len(order))))  # pyright: ignore[reportIndexIssue]
         length = np.arange(1, min(len(order), 4 * k) + 1)
-        curves.append(curve_table("precision_by_length", length, np.cumsum(truth_F[order])[: len(length)] / length))
+        curves.append(curve_table("precision_by_length", length, np.cumsum(truth_F[order])[: len(length)] / length))  # pyright: ignore[reportIndexIssue]
     drawn = {}
     if figures:
         features = representation.tables["features"]
         score_F = np.asarray(representation.arrays["embedding"])[:, 0]
         plain_F = np.asarray(representation.arrays["plain"])
         drawn["score_by_cardinality"] = png(
-            cardinality_figure(features["cardinality"].to_numpy(), score_F, plain_F, truth_F)
+            cardinality_figure(features["cardinality"].to_numpy(), score_F, plain_F, truth_F)  # pyright: ignore[reportArgumentType]
         )
         drawn["prefixes"] = png(prefix_figure(lengths, losses, costs, int(model.meta["prefix"])))
         if "order" in clusters.arrays:

@@ -60,7 +60,7 @@ def table(
     files = {"train": file} | ({"test": Path(test_path)} if test_path is not None else {})
     parts = [reader.read(f, read_rows) for f in files.values()]
     splits = np.repeat(list(files), [len(numbers) for numbers, _, _ in parts])
-    numbers, codes = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    numbers, codes = (np.concatenate([part[i] for part in parts]) for i in (0, 1))  # pyright: ignore[reportArgumentType, reportCallIssue]
     meta: dict[str, object] = {}
     y = None
     if label is not None:

@@ -92,7 +92,7 @@ def _classes(folder: Path, split: str) -> list[Document]:
     for part in classes:
         if not files_in(part):
             raise ValueError(f"path: {part} holds no file; add documents or delete it")
-    return [(file, split, None) for file in direct] + [
+    return [(file, split, None) for file in direct] + [  # pyright: ignore[reportReturnType]
         (f, split, part.name) for part in classes for f in files_in(part)
     ]
 

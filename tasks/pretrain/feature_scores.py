@@ -156,7 +156,7 @@ def feature_scores(
     for unit, m in enumerate(members):
         padded[unit, : len(m)] = m
     return Representation(
-        {"units": table[["unit"]], "features": table},
+        {"units": table[["unit"]], "features": table},  # pyright: ignore[reportArgumentType]
         {
             "embedding": embedding,
             "synergy": together,

@@ -37,7 +37,7 @@ def tfidf_lsa(
     Raises ValueError: no text; no word in `min_count` documents; `dimensions` not below both documents and words.
     """
     tokens, train = tokens_of(dataset)
-    weigh = TfidfVectorizer(analyzer=_as_is, min_df=min_count, sublinear_tf=True, dtype=np.float64)
+    weigh = TfidfVectorizer(analyzer=_as_is, min_df=min_count, sublinear_tf=True, dtype=np.float64)  # pyright: ignore[reportArgumentType]
     fitted = [tokens[row] for row in np.flatnonzero(train)]
     try:
         train_DW = weigh.fit_transform(fitted)
@@ -54,10 +54,10 @@ def tfidf_lsa(
                 f"dimensions: {dimensions} must be below the {train_DW.shape[0]} documents and {len(words)} words; lower it"
             )
         # A fixed start makes the iteration repeatable; the sign of a vector makes its largest entry positive.
-        right_KW = svds(train_DW, k=dimensions, v0=np.ones(min(train_DW.shape)))[2][::-1]
+        right_KW = svds(train_DW, k=dimensions, v0=np.ones(min(train_DW.shape)))[2][::-1]  # pyright: ignore[reportOptionalSubscript]
         right_KW = right_KW * np.sign(right_KW[np.arange(dimensions), np.abs(right_KW).argmax(axis=1)])[:, None]
         basis_WK = right_KW.T
-    embedding = weigh.transform([tokens[row] for row in rows]) @ basis_WK
+    embedding = weigh.transform([tokens[row] for row in rows]) @ basis_WK  # pyright: ignore[reportOperatorIssue]
     counts = np.asarray((train_DW > 0).sum(axis=0)).ravel().astype(np.int64)
     vocabulary = pd.DataFrame(
         {"word": np.arange(len(words), dtype=np.int64), "token": pd.Series(list(words), dtype="str"), "count": counts}

@@ -137,7 +137,7 @@ class TableReader:
         columns = {}
         for name, coder in self.coders.items():
             column = batch.column(name)
-            if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
+            if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():  # pyright: ignore[reportAttributeAccessIssue]
                 raise ValueError(
                     f"path: {file}: column '{name}' holds NaN, which is no declared missing value; "
                     "store null, list the text under 'missing', or add the column to 'ignore'"
@@ -159,7 +159,7 @@ def _need(key: str, wanted: list[str], names: list[str], file: Path) -> None:
 
 def _numbers(file: Path, name: str, column: pa.Array, start: int) -> np.ndarray:
     if pa.types.is_string(column.type):
-        column = pc.utf8_trim_whitespace(column)  # " 7" was taken for a number when the kinds were decided
+        column = pc.utf8_trim_whitespace(column)  # " 7" was taken for a number when the kinds were decided  # pyright: ignore[reportAttributeAccessIssue]
     try:
         numbers = column.cast(pa.float64())
     except pa.ArrowInvalid as error:

@@ -47,10 +47,10 @@ def logistic_regression(
     rows_KD, offset_K = fit.coef_, fit.intercept_
     if len(present) == 2:
         rows_KD, offset_K = np.concatenate([-rows_KD, rows_KD]), np.concatenate([-offset_K, offset_K])
-    scale_D = np.where(scaler.scale_ > 0, scaler.scale_, 1.0)
+    scale_D = np.where(scaler.scale_ > 0, scaler.scale_, 1.0)  # pyright: ignore[reportArgumentType, reportCallIssue, reportOperatorIssue]
     coefficients_CD, intercepts_C = np.zeros((clusters, x_UD.shape[1])), np.zeros(clusters)
     coefficients_CD[present] = rows_KD / scale_D
-    intercepts_C[present] = offset_K - coefficients_CD[present] @ scaler.mean_
+    intercepts_C[present] = offset_K - coefficients_CD[present] @ scaler.mean_  # pyright: ignore[reportOperatorIssue]
     prediction = probability_UC.argmax(axis=1).astype(np.int64)
     return Model(
         {"predictions": pd.DataFrame({"sample": units["sample"], "prediction": prediction})},

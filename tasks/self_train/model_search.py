@@ -91,7 +91,7 @@ def model_search(
             "prefix_probability": np.array(probabilities, dtype=np.float32),
             "chosen": kept[: lengths[best]].astype(np.int64),
         },
-        {"logistic": _network(*refits[best], kept[: lengths[best]])},
+        {"logistic": _network(*refits[best], kept[: lengths[best]])},  # pyright: ignore[reportCallIssue]
         meta={"search_cost": float(sum(costs)), "labels": [int(v) for v in labels], "prefix": lengths[best]},
     )
 

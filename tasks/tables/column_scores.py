@@ -104,7 +104,7 @@ def in_parallel(work: Callable, items: list, processes: int) -> list:
     parts = Parallel(n_jobs=processes)(delayed(_each)(work, chunk) for chunk in chunks)
     results = [None] * len(items)
     for i, part in enumerate(parts):
-        results[i::processes] = part
+        results[i::processes] = part  # pyright: ignore[reportArgumentType, reportCallIssue]
     return results
 
 

@@ -110,7 +110,7 @@ def infer(model: Doc2Vec, tokens: list[str], seed: int) -> np.ndarray:
     model.random, ones = rng, np.ones(1, dtype=np.float32)  # what gensim's kernels draw negatives and windows from
     work, sums = np.zeros(model.layer1_size, dtype=np.float32), np.zeros(model.layer1_size, dtype=np.float32)
     fixed = {"learn_words": False, "learn_hidden": False, "doctag_vectors": vector, "doctags_lockf": ones}
-    for alpha in np.linspace(model.alpha, model.min_alpha, model.epochs):
+    for alpha in np.linspace(model.alpha, model.min_alpha, model.epochs):  # pyright: ignore[reportArgumentType, reportCallIssue]
         if model.sg:
             train_document_dbow(model, tokens, [0], alpha, work, **fixed)
         else:
