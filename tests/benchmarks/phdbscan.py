@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS)
     parser.add_argument("--peers-python", type=Path, help="interpreter with hdbscan and fast_hdbscan")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for one run")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=REPOSITORY / ".unlabeled" / "benchmarks" / "phdbscan")
     parser.add_argument("--draw", action="store_true", help="only the table and the figure of what was measured")
     parser.add_argument("--one", choices=PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
