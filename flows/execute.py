@@ -36,6 +36,12 @@ PREFECT = {
 QUIET = ("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL")
 
 
+def set_up_prefect(quiet: bool) -> None:
+    """Put `PREFECT` into the environment, and with `quiet` what keeps its log off the terminal; what is set there stays."""
+    for name, value in {**PREFECT, **(dict.fromkeys(QUIET, "CRITICAL") if quiet else {})}.items():
+        os.environ.setdefault(name, value)
+
+
 def execute(
     methods: list[str] | None,
     assignments: list[str],
@@ -47,13 +53,9 @@ def execute(
     err: Console,
 ) -> int:
     """Validate, edit params.yaml, run the flow, print what came of it. Returns the exit code."""
-    for name, value in PREFECT.items():
-        os.environ.setdefault(name, value)
+    set_up_prefect(quiet=not verbose)
     if verbose:
         os.environ["UNLABELED_VERBOSE"] = "1"
-    else:
-        for name in QUIET:
-            os.environ.setdefault(name, "CRITICAL")
     if dry and assignments:
         raise DeclarationError(["--dry changes nothing, so it cannot go with --set or --profile"])
     with exclusive():

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.comparison import COLUMNS, write_files
-from flows.execute import PREFECT, QUIET
+from flows.execute import set_up_prefect
 from flows.variants import Variant, parse_grid, plan_sweep
 
 
@@ -17,10 +17,7 @@ def sweep_command(
     method: str, assignments: list[str], metric: str | None, jobs: int | None, verbose: bool, out: Console, err: Console
 ) -> int:
     """Check, run, show what came of it. Returns the exit code."""
-    for name, value in PREFECT.items():
-        os.environ.setdefault(name, value)
-    for name in QUIET:
-        os.environ.setdefault(name, "CRITICAL")
+    set_up_prefect(quiet=True)
     plan = plan_sweep(method, parse_grid(assignments), metric)
     from flows.cli import INTERRUPTED
     from flows.sweep import SETTLED, SWEEPS, run_sweep  # imports prefect, which reads the above

@@ -16,7 +16,7 @@ from typing import Any
 from flows import tracking
 from flows.comparison import Comparison, Row
 from flows.variants import CURRENT
-from tasks.declaration import MAIN
+from tasks.params import MAIN
 from tasks.record import git_commit
 
 KIND, TABLE, VARIANT = "kind", "sweep", "variant"  # the tag and its values

@@ -179,10 +179,9 @@ def flagships(repro_too: bool) -> dict[str, float]:
 
 def drive(jobs: int) -> None:
     """Bring the graph here up to date as `unlabeled run` does; print the seconds of the schedule."""
-    from flows.execute import PREFECT
+    from flows.execute import set_up_prefect
 
-    for name, value in PREFECT.items():
-        os.environ.setdefault(name, value)
+    set_up_prefect(quiet=False)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     from prefect import flow
 

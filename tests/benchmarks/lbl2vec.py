@@ -33,7 +33,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from tasks.artifacts import Dataset, Representation
 from tasks.cluster.keyword_label_vectors import keyword_label_vectors
-from tasks.declaration import read_yaml
+from tasks.params import read_yaml
 from tasks.prepare.package_docs import package_docs
 from tasks.prepare.text_table import text_table
 from tasks.pretrain.doc2vec import doc2vec
