@@ -312,6 +312,9 @@ class Checker:
                 self._metric(sweep_key, sweep, stages["evaluate"][MAIN])
             for name in ("against", "lines"):
                 value = sweep.get(name)
+                stage = str(value).split(".")[0]
+                if stage in stages and MAIN not in stages[stage]:
+                    continue  # what is wrong with the stage has been said
                 if value is not None and parameter_at(stages, MAIN, value) is None:
                     self.wrong(f"{sweep_key}.{name}", f"'{value}' is no parameter in force (write stage.parameter)")
             if "metric" in sweep and "against" in sweep:

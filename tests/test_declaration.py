@@ -236,6 +236,19 @@ def test_all_mistakes_at_once(toy_params: dict) -> None:
     assert str(caught.value).splitlines() == caught.value.mistakes
 
 
+def test_bad_value_that_a_sweep_varies_is_told_once(toy_params: dict) -> None:
+    toy = toy_params["methods"]["toy"]
+    toy["cluster"]["k"] = 1
+    toy["sweeps"] = [{"metric": "accuracy", "against": "cluster.k", "lines": "cluster.jiter"}]
+    with pytest.raises(DeclarationError) as caught:
+        validate(toy_params)
+    assert len(caught.value.mistakes) == 1
+    assert "methods.toy.cluster.k: input should be greater than or equal to 2" in caught.value.mistakes[0]
+    toy["cluster"]["k"] = 2
+    with pytest.raises(DeclarationError, match=r"sweeps\.0\.lines: 'cluster\.jiter' is no parameter in force"):
+        validate(toy_params)
+
+
 def test_mistake_of_a_stage_is_told_once_not_once_per_arm(toy_params: dict) -> None:
     toy_params["methods"]["toy"]["cluster"]["kk"] = 1
     with pytest.raises(DeclarationError) as caught:
