@@ -61,7 +61,7 @@ def write_report(path: Path) -> None:
 def _section(method: Method, result: dict[str, Any]) -> Section:
     folder = stage_folder(method.name, "evaluate")
     summary = Metrics.load(folder / "summary")
-    shown = [MAIN, *dict.fromkeys(claim.beats for claim in method.claims)]
+    shown = list(dict.fromkeys([MAIN, *(arm for claim in method.claims for arm in (claim.arm, claim.beats))]))
     gallery: dict[str, dict[str, str]] = {}
     for arm in shown:
         for name, png in Metrics.load(arm_folder(method.name, "evaluate", arm, result["seeds"][0])).figures.items():

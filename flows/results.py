@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.claims import Interval, t_interval
+from tasks.claims import Interval, parts_of, t_interval
 from tasks.params import MAIN, METHOD_STAGES
 from tasks.state import read_run
 
@@ -24,8 +24,9 @@ class Row:
 
     method: str
     metric: str
+    arm: str
     beats: str
-    main: str
+    main: str  # value of `arm`, which it names if it is not main
     baseline: str
     difference: str
     wins: str
@@ -53,10 +54,12 @@ def rows(method: str) -> list[Row]:
         return []
     table = []
     for name, claim in result["claims"].items():
-        metric, beats = name.split(" > ")
+        metric, arm, beats = parts_of(name)
         arms = result["arms"]
-        main, baseline = (plus_minus(arms[arm][metric]) if metric in arms[arm] else "" for arm in (MAIN, beats))
-        row = Row(method, metric, beats, main, baseline,
+        main, baseline = (plus_minus(arms[one][metric]) if metric in arms[one] else "" for one in (arm, beats))
+        if arm != MAIN:
+            main = f"{arm}: {main}"
+        row = Row(method, metric, arm, beats, main, baseline,
                   difference(claim), claim["wins"], claim["verdict"])  # fmt: skip
         table.append(row)
     return table

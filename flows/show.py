@@ -49,8 +49,8 @@ def print_method(name: str, out: Console) -> None:
     for metric, meaning in method.stages["evaluate"][MAIN].resolve().metrics.items():
         out.print(f"  {metric}: {escape(meaning)}")
     out.print("[bold]claims[/]")
-    measured = {(row.metric, row.beats): row for row in rows(name)}
+    measured = {(row.metric, row.arm, row.beats): row for row in rows(name)}
     for claim in method.claims:
-        row = measured.get((claim.metric, claim.beats))
+        row = measured.get((claim.metric, claim.arm, claim.beats))
         verdict = f"{row.verdict}, {row.difference}, {row.wins} seeds" if row else "not run"
-        out.print(f"  {claim.metric}: {MAIN} beats {claim.beats} -> {escape(verdict)}")
+        out.print(f"  {claim.metric}: {claim.arm} beats {claim.beats} -> {escape(verdict)}")

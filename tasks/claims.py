@@ -49,8 +49,15 @@ def t_interval(values: list[float] | np.ndarray) -> Interval:
 
 
 def claim_name(claim: Claim) -> str:
-    """How results name a claim: `metric > baseline arm`."""
-    return f"{claim.metric} > {claim.beats}"
+    """How results name a claim: `metric > baseline arm`, or `metric: arm > other arm` if it is not about main."""
+    return f"{claim.metric} > {claim.beats}" if claim.arm == MAIN else f"{claim.metric}: {claim.arm} > {claim.beats}"
+
+
+def parts_of(name: str) -> tuple[str, str, str]:
+    """Metric, arm and other arm of a claim's name."""
+    left, _, beats = name.partition(" > ")
+    metric, _, arm = left.partition(": ")
+    return metric, arm or MAIN, beats
 
 
 UNMEASURED = {"difference": None, "low": None, "high": None, "wins": "0/0", "verdict": "unmeasured"}
@@ -63,8 +70,8 @@ def judge(claim: Claim, values: dict[str, dict[int, float]]) -> dict[str, Any]:
     `fails`: the mean is not above 0. Differences are signed so that positive means that the claim is right.
     """
     sign = 1.0 if claim.higher_is_better else -1.0
-    seeds = sorted(set(values[MAIN]) & set(values[claim.beats]))
-    differences = [sign * (values[MAIN][s] - values[claim.beats][s]) for s in seeds]
+    seeds = sorted(set(values[claim.arm]) & set(values[claim.beats]))
+    differences = [sign * (values[claim.arm][s] - values[claim.beats][s]) for s in seeds]
     interval = t_interval(differences)
     if interval.mean <= 0:
         verdict = "fails"

@@ -34,11 +34,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Claim:
-    """`main` is better than arm `beats` in `metric`."""
+    """Arm `arm` is better than arm `beats` in `metric`."""
 
     metric: str
     beats: str
     higher_is_better: bool
+    arm: str = MAIN
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def summarise(method: Method, profile: str, metrics: AllMetrics) -> tuple[dict[s
     for claim in method.claims:
         per_arm = {arm: by_metric[claim.metric] for arm, by_metric in values.items() if claim.metric in by_metric}
         # A data set may lack the truth that a metric needs (no instances, say): that is no fault of the claim.
-        measured = {MAIN, claim.beats} <= set(per_arm)
+        measured = {claim.arm, claim.beats} <= set(per_arm)
         claims[claim_name(claim)] = judge(claim, per_arm) if measured else UNMEASURED
     means = {metric: t_interval(list(by_seed.values())).mean for metric, by_seed in values[MAIN].items()}
     result = {"profile": profile, "data": method.data, "seeds": method.seeds, "claims": claims, MAIN: means}
@@ -85,7 +85,7 @@ def figures(method: Method, metrics: AllMetrics) -> dict[str, bytes]:
 
 
 def _claimed_arms(method: Method) -> set[str]:
-    return {MAIN, *(claim.beats for claim in method.claims)}
+    return {MAIN, *(arm for claim in method.claims for arm in (claim.arm, claim.beats))}
 
 
 def _draw_arms(metrics: AllMetrics) -> bytes:

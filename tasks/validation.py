@@ -271,23 +271,27 @@ class Checker:
         if claims is None or MAIN not in stages.get("evaluate", {}):
             return []
         if not isinstance(claims, list) or not claims:
-            self.wrong(f"{key}.claims", "must be a list of at least one {metric, beats, higher_is_better}")
+            self.wrong(f"{key}.claims", "must be a list of at least one {metric, beats, higher_is_better, arm}")
             return []
         result = []
         for index, claim in enumerate(claims):
             claim_key = f"{key}.claims.{index}"
             if not isinstance(claim, dict):
-                self.wrong(claim_key, "must be {metric, beats, higher_is_better}")
+                self.wrong(claim_key, "must be {metric, beats, higher_is_better, arm}")
                 continue
-            self._keys(claim_key, claim, _CLAIM_KEYS, ())
+            self._keys(claim_key, claim, _CLAIM_KEYS, ("arm",))
             metric, beats, higher = (claim.get(key) for key in _CLAIM_KEYS)
+            arm = claim.get("arm", MAIN)
             self._metric(claim_key, claim, stages["evaluate"][MAIN])
-            if "beats" in claim and beats not in arms:
-                self.wrong(f"{claim_key}.beats", f"no arm '{beats}'{did_you_mean(str(beats), arms)}")
+            for role, name in (("beats", claim.get("beats", MAIN)), ("arm", arm)):
+                if name not in (MAIN, *arms):
+                    self.wrong(f"{claim_key}.{role}", f"no arm '{name}'{did_you_mean(str(name), [MAIN, *arms])}")
+            if beats == arm:
+                self.wrong(f"{claim_key}.beats", f"arm '{arm}' cannot beat itself")
             if "higher_is_better" in claim and not isinstance(higher, bool):
                 self.wrong(f"{claim_key}.higher_is_better", f"must be true or false, got {higher!r}")
-            if set(claim) == set(_CLAIM_KEYS):
-                result.append(Claim(str(metric), str(beats), bool(higher)))
+            if set(claim) - {"arm"} == set(_CLAIM_KEYS):
+                result.append(Claim(str(metric), str(beats), bool(higher), str(arm)))
         return result
 
     def _metric(self, key: str, entry: dict, evaluation: Call) -> None:

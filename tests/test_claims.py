@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from tasks.claims import Interval, claim_name, judge, t_interval
+from tasks.claims import Interval, claim_name, judge, parts_of, t_interval
 from tasks.declaration import Claim
 
 HIGHER = Claim("accuracy", "baseline", True)
@@ -108,7 +108,18 @@ def test_one_seed_has_no_interval() -> None:
 
 
 def test_name() -> None:
-    assert claim_name(HIGHER) == "accuracy > baseline"
+    about_arm = Claim("accuracy", "main", True, arm="trained")
+    names = [claim_name(claim) for claim in (HIGHER, about_arm)]
+    assert names == ["accuracy > baseline", "accuracy: trained > main"]
+    assert [parts_of(name) for name in names] == [("accuracy", "main", "baseline"), ("accuracy", "trained", "main")]
+
+
+def test_claim_about_another_arm_than_main() -> None:
+    found = judge(
+        Claim("accuracy", "main", True, arm="trained"), {"main": {0: 0.1, 1: 0.3}, "trained": {0: 0.4, 1: 0.5}}
+    )
+    assert found["difference"] == pytest.approx(0.25)
+    assert found["wins"] == "2/2"
 
 
 @given(values, st.randoms(use_true_random=False))

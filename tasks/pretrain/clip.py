@@ -45,7 +45,8 @@ def clip(
     batch_size, device: of the forward passes.
 
     A data set of several replicates is cut down to the seed's own. Returns table `units`, one row per image; `embedding`
-    float32 [U, P], `text` float32 [K, P] and, if asked for, `views` float32 [U, V, P]; nothing is normalised.
+    float32 [U, P], `text` float32 [K, P] and, if asked for, `views` float32 [U, V, P]; nothing is normalised. meta
+    `logit_scale`: factor on cosines in CLIP's logits, as trained (100 for the public ones).
 
     Raises ValueError: no images, a checkpoint without both towers and tokenizer, fewer than two classes, a class's name
     twice, a template without place for it, `crop` upside down.
@@ -73,4 +74,4 @@ def clip(
         batches = [torch.stack(views[i : i + augmented_views], 1) for i in range(0, len(views), augmented_views)]
         arrays["views"] = torch.cat(batches).numpy()
     units = pd.DataFrame({"unit": np.arange(len(rows), dtype=np.int64), "sample": rows.astype(np.int64)})
-    return Representation({"units": units}, arrays)
+    return Representation({"units": units}, arrays, meta={"logit_scale": learner.model.logit_scale.exp().item()})

@@ -79,7 +79,8 @@ def clip_adapter(
     settings["semantic"] = pseudo_labels.meta["semantic_similarity"]
     warm_units, warm_labels = (np.array(pseudo_labels.arrays[name]) for name in ("train_units", "train_labels"))
     all_units = unlabeled_units(dataset, representation)
-    network = Adapters(text_KP, text_ratio, image_ratio, seed).to(device)
+    logit_scale = representation.meta["logit_scale"]
+    network = Adapters(text_KP, logit_scale, text_ratio, image_ratio, seed).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, eps=eps, weight_decay=weight_decay)
     half_period = epochs * math.ceil(len(warm_units) / batch_size)
     rng = np.random.default_rng(seed)
@@ -116,7 +117,8 @@ def clip_adapter(
         logits_UK = network(plain_UP).cpu().numpy()
     prediction = logits_UK.argmax(axis=1).astype(np.int64)
     table = pd.DataFrame({"sample": representation.tables["units"]["sample"], "prediction": prediction})
-    config = {"classes": len(text_KP), "dim": text_KP.shape[1], "text_ratio": text_ratio, "image_ratio": image_ratio}
+    config = {"classes": len(text_KP), "dim": text_KP.shape[1], "logit_scale": logit_scale}
+    config |= {"text_ratio": text_ratio, "image_ratio": image_ratio}
     arrays = {"logits": logits_UK, "epoch_predictions": predictions}
     return Model(
         {"predictions": table, "curves": _curves(history)}, arrays, networks={"adapters": network_of(network, config)}

@@ -9,23 +9,21 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from tasks.vision_language.cache import LOGIT_TEMPERATURE
-
 
 class Adapters(nn.Module):
     """Text adapter (a residual per class) and image adapter (a bottleneck), TFUP-T of arXiv 2404.16339.
 
     Classes: unit((1 - text_ratio) W + text_ratio E), E = 0 at first. Images: unit((1 - image_ratio) f + image_ratio g(f)),
     g(f) = ReLU(B2 ReLU(B1 f)) without biases, P -> P/4 -> P. `text_KP` and the images are as CLIP gives them,
-    not normalised. B2 starts at random: from 0 the outer ReLU would let no gradient through.
+    not normalised; logits are cosines times `logit_scale`. B2 starts at random: from 0 the outer ReLU would let no gradient through.
     """
 
-    def __init__(self, text_KP: torch.Tensor, text_ratio: float, image_ratio: float, seed: int):
+    def __init__(self, text_KP: torch.Tensor, logit_scale: float, text_ratio: float, image_ratio: float, seed: int):
         super().__init__()
         dim = text_KP.shape[1]
         if dim < 4:
             raise ValueError(f"representation: features of {dim} dimensions; the image adapter needs 4 or more")
-        self.text_ratio, self.image_ratio = text_ratio, image_ratio
+        self.logit_scale, self.text_ratio, self.image_ratio = logit_scale, text_ratio, image_ratio
         self.register_buffer("text", text_KP.clone(), persistent=False)
         self.residual = nn.Parameter(torch.zeros_like(text_KP))
         with torch.random.fork_rng(devices=[]):
@@ -34,8 +32,10 @@ class Adapters(nn.Module):
             self.bottleneck = nn.Sequential(*layers)
 
     def classes(self) -> torch.Tensor:
-        """Unit class vectors [K, P]."""
-        return normalize((1 - self.text_ratio) * self.get_buffer("text") + self.text_ratio * self.residual, dim=1)
+        """Class vectors [K, P], of length `logit_scale`."""
+        return self.logit_scale * normalize(
+            (1 - self.text_ratio) * self.get_buffer("text") + self.text_ratio * self.residual, dim=1
+        )
 
     def images(self, feature_BP: torch.Tensor) -> torch.Tensor:
         """Unit image features [B, P]."""
@@ -43,7 +43,7 @@ class Adapters(nn.Module):
 
     def forward(self, feature_BP: torch.Tensor) -> torch.Tensor:
         """Class logits [B, K], without the cache."""
-        return LOGIT_TEMPERATURE * self.images(feature_BP) @ self.classes().T
+        return self.images(feature_BP) @ self.classes().T
 
 
 def marginal_loss(logits_BK: torch.Tensor) -> torch.Tensor:

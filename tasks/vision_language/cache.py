@@ -1,6 +1,7 @@
 """A key-value cache of confident images that votes on the class of others (TFUP, arXiv 2404.16339).
 
-Shape legend: U images, M cached images, K classes, P dimensions of features (all of unit length).
+Shape legend: U images, M cached images, K classes, P dimensions. Features of images have unit length, class vectors that of
+the encoder's logit scale, so that a product of both is a class logit of CLIP.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import log_softmax, one_hot
 
-LOGIT_TEMPERATURE = 100.0  # of class logits
-PROBABILITY_TEMPERATURE = 10.0  # of all comparisons of class probabilities: 100 would make them all but one-hot
+# What CLIP's logits are divided by wherever class probabilities are compared: of the logits themselves, all but one vanish.
+# With the scale of the public CLIP, 100, that is the factor 10 on the cosines in the authors' code.
+TEMPERATURE = 10.0
 _CHUNK = 2048
 
 
@@ -38,8 +40,8 @@ def semantic_similarity(feature_UP: torch.Tensor, key_MP: torch.Tensor, text_KP:
 
     The scale of a row is set by the whole cache. Where all are equally close it is 1 for all.
     """
-    log_UK = log_softmax(PROBABILITY_TEMPERATURE * feature_UP @ text_KP.T, dim=1)
-    log_MK = log_softmax(PROBABILITY_TEMPERATURE * key_MP @ text_KP.T, dim=1)
+    log_UK = log_softmax(feature_UP @ text_KP.T / TEMPERATURE, dim=1)
+    log_MK = log_softmax(key_MP @ text_KP.T / TEMPERATURE, dim=1)
     q_UK = log_UK.exp()
     divergence_UM = (q_UK * log_UK).sum(dim=1, keepdim=True) - q_UK @ log_MK.T
     low = divergence_UM.amin(dim=1, keepdim=True)
@@ -69,10 +71,10 @@ def cache_logits(
     beta: float,
     semantic: bool,
 ) -> torch.Tensor:
-    """Class logits [U, K]: zero-shot logits (temperature 100) plus `alpha` times the votes of the cache per class."""
+    """Class logits [U, K]: zero-shot logits plus `alpha` times the votes of the cache per class."""
     value_MK = one_hot(label_M, len(text_KP)).to(feature_UP.dtype)
     parts = []
     for feature in feature_UP.split(_CHUNK):
         voted = votes(feature, key_MP, text_KP, beta, semantic) @ value_MK
-        parts.append(LOGIT_TEMPERATURE * feature @ text_KP.T + alpha * voted)
+        parts.append(feature @ text_KP.T + alpha * voted)
     return torch.cat(parts)

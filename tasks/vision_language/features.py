@@ -1,4 +1,4 @@
-"""Features and class vectors of a representation as unit vectors.
+"""Features and class vectors of a representation, whose products are the class logits of CLIP.
 
 Shape legend: U units, K classes, P projection.
 """
@@ -12,7 +12,9 @@ from tasks.artifacts import Dataset, Representation
 
 
 def features_and_classes(representation: Representation) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit vectors of images [U, P] and classes [K, P], float64, for comparisons that must not depend on rounding.
+    """Unit vectors of images [U, P], and class vectors [K, P] as long as the encoder's logit scale.
+
+    Both are float64, for comparisons that must not depend on rounding.
 
     Raises ValueError: no text embeddings, fewer than two classes, values that are not finite, a zero vector.
     """
@@ -21,7 +23,7 @@ def features_and_classes(representation: Representation) -> tuple[torch.Tensor, 
     feature_UP, text_KP = (_unit(name, np.array(representation.arrays[name])) for name in ("embedding", "text"))
     if len(text_KP) < 2:
         raise ValueError(f"representation: {len(text_KP)} class; at least two are needed")
-    return feature_UP, text_KP
+    return feature_UP, representation.meta["logit_scale"] * text_KP
 
 
 def unlabeled_units(dataset: Dataset, representation: Representation) -> np.ndarray:

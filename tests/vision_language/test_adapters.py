@@ -17,7 +17,7 @@ def drawn():
 
 def test_formula(drawn):
     feature, text = drawn
-    network = Adapters(text, 0.5, 0.2, seed=0)
+    network = Adapters(text, 100.0, 0.5, 0.2, seed=0)
     with torch.no_grad():
         network.residual.normal_()
     first, second = network.bottleneck[0].weight, network.bottleneck[2].weight
@@ -30,9 +30,9 @@ def test_formula(drawn):
 
 def test_zero_weights_are_zero_shot_but_would_never_train(drawn):
     feature, text = drawn
-    network = Adapters(text, 0.5, 0.2, seed=0)
+    network = Adapters(text, 100.0, 0.5, 0.2, seed=0)
     assert (network.residual == 0).all()
-    assert torch.allclose(network.classes(), normalize(text, dim=1), atol=1e-6)
+    assert torch.allclose(network.classes(), 100 * normalize(text, dim=1), atol=1e-4)
     with torch.no_grad():
         network.bottleneck[2].weight.zero_()
     assert torch.allclose(network(feature), 100 * normalize(feature, dim=1) @ normalize(text, dim=1).T, atol=1e-4)
@@ -44,7 +44,7 @@ def test_zero_weights_are_zero_shot_but_would_never_train(drawn):
 
 def test_started_at_random_the_bottleneck_gets_gradient_and_equal_seeds_are_equal(drawn):
     feature, text = drawn
-    one, again, other = (Adapters(text, 0.5, 0.2, seed=s) for s in (0, 0, 1))
+    one, again, other = (Adapters(text, 100.0, 0.5, 0.2, seed=s) for s in (0, 0, 1))
     assert torch.equal(one.bottleneck[0].weight, again.bottleneck[0].weight)
     assert not torch.equal(one.bottleneck[0].weight, other.bottleneck[0].weight)
     one(feature)[:, 0].sum().backward()
@@ -63,4 +63,4 @@ def test_marginal_is_least_when_predictions_spread():
 
 def test_too_few_dimensions():
     with pytest.raises(ValueError, match="3 dimensions"):
-        Adapters(torch.ones(2, 3), 0.5, 0.2, seed=0)
+        Adapters(torch.ones(2, 3), 100.0, 0.5, 0.2, seed=0)

@@ -14,6 +14,7 @@ from tasks.self_train.cache_classifier import cache_classifier
 from tasks.self_train.clip_adapter import clip_adapter, main_loss
 
 K, PER_CLASS, DIM = 4, 20, 8
+SCALE = 50.0
 
 
 def make(seed=0, classes=K, per_class=PER_CLASS):
@@ -32,7 +33,8 @@ def make(seed=0, classes=K, per_class=PER_CLASS):
     images = np.broadcast_to(label[:, None, None, None], (n, 4, 4, 3)).astype(np.uint8)
     dataset = Dataset({"samples": samples}, {"images": images}, meta={"class_names": [f"c{k}" for k in range(classes)]})
     units = pd.DataFrame({"unit": np.arange(n), "sample": np.arange(n)})
-    return dataset, Representation({"units": units}, {"embedding": feature, "text": text, "views": views})
+    arrays = {"embedding": feature, "text": text, "views": views}
+    return dataset, Representation({"units": units}, arrays, meta={"logit_scale": SCALE})
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +54,12 @@ def unit(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def test_groups_are_softmax_of_ten_times_the_cosine(data):
+def test_groups_are_softmax_of_a_tenth_of_the_logits(data):
     _, representation = data
     groups = zero_shot_assignment(representation)
     groups.check()
     feature, text = unit(representation.arrays["embedding"]), unit(representation.arrays["text"])
-    expected = softmax(10 * feature @ text.T, axis=1)
+    expected = softmax(SCALE / 10 * feature @ text.T, axis=1)
     assert np.allclose(groups.arrays["membership"], expected, atol=1e-6)
     cluster = groups.tables["units"]["cluster"].to_numpy()
     assert np.array_equal(cluster, expected.argmax(axis=1))
@@ -169,7 +171,7 @@ def test_adapters_train_and_report_the_last_epoch(data, labelled):
 def test_untrained_without_image_adapter_it_is_zero_shot(data, labelled):
     dataset, representation = data
     model = clip_adapter(dataset, representation, labelled, epochs=0, warmup_epochs=0, image_ratio=0.0, seed=0)
-    expected = 100 * unit(representation.arrays["embedding"]) @ unit(representation.arrays["text"]).T
+    expected = SCALE * unit(representation.arrays["embedding"]) @ unit(representation.arrays["text"]).T
     assert np.allclose(model.arrays["logits"], expected, atol=1e-3)
     groups = zero_shot_assignment(representation)
     assert np.array_equal(model.tables["predictions"]["prediction"], groups.tables["units"]["cluster"])
@@ -216,7 +218,7 @@ def test_bad_input_is_named(data, labelled):
     arrays = representation.arrays
 
     def changed(**new):
-        return Representation(representation.tables, {**arrays, **new})
+        return Representation(representation.tables, {**arrays, **new}, meta=representation.meta)
 
     with pytest.raises(ValueError, match="no class embeddings"):
         zero_shot_assignment(Representation(representation.tables, {"embedding": arrays["embedding"]}))
@@ -235,6 +237,8 @@ def test_bad_input_is_named(data, labelled):
         representative_cache(Dataset({"samples": few}), representation, groups)
     with pytest.raises(ValueError, match="warmup_epochs"):
         clip_adapter(dataset, representation, labelled, epochs=1, warmup_epochs=2, seed=0)
-    without = Representation(representation.tables, {k: v for k, v in arrays.items() if k != "views"})
+    without = Representation(
+        representation.tables, {k: v for k, v in arrays.items() if k != "views"}, meta=representation.meta
+    )
     with pytest.raises(ValueError, match="augmented"):
         clip_adapter(dataset, without, labelled, seed=0)
