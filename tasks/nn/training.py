@@ -74,14 +74,15 @@ def train(
     rng: np.random.Generator,
     before_epoch: Callable[[int], None] | None = None,
     after_step: Callable[[int, int], None] | None = None,
+    after_epoch: Callable[[int], bool] | None = None,
     drop_last: bool = False,
     curve: str = "loss",
 ) -> pd.DataFrame:
     """Minimise `loss_of_batch(rows_B, step)` over `epochs` passes through `rows` in random order.
 
-    `before_epoch(epoch)` may refresh targets, `after_step(step, total)` may update a teacher.
-    Returns the curve table (`curve`, `x` = epoch from 1, `y` = mean loss of the epoch). `epochs=0` trains
-    nothing. Raises `ValueError` for a bad batch size and `FloatingPointError` for a non-finite loss.
+    `before_epoch(epoch)` may refresh targets, `after_step(step, total)` may update a teacher, and training ends early
+    where `after_epoch(epoch)` is true (epoch from 0; the learning rate follows all `epochs` nevertheless). Returns
+    the curve table (`curve`, `x` = epoch from 1, `y` = mean loss of the epoch). `epochs=0` trains nothing. Raises `ValueError` for a bad batch size and `FloatingPointError` for a non-finite loss.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -113,6 +114,8 @@ def train(
                 after_step(step, total)
         means.append(float(np.mean(losses)))
         progress.report(epoch + 1, epochs, loss=means[-1])
+        if after_epoch is not None and after_epoch(epoch):
+            break
     return curve_table(curve, range(1, len(means) + 1), means)
 
 

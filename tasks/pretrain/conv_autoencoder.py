@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from tasks.artifacts import Dataset, Representation, network_of
-from tasks.nn.early_stopping import BestWeights, hold_out, train_until
+from tasks.nn.early_stopping import BestWeights, hold_out
 from tasks.nn.layerwise_autoencoder import (
     AutoencoderSettings,
     build_autoencoder,
@@ -17,7 +17,7 @@ from tasks.nn.layerwise_autoencoder import (
     reconstruction_loss,
     signed_images,
 )
-from tasks.nn.training import Optimizer, curve_table
+from tasks.nn.training import Optimizer, curve_table, train
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -79,7 +79,7 @@ def conv_autoencoder(
         held_losses.append(clean_loss(network, images, held, hidden_weight))
         return best.see(-held_losses[-1])
 
-    loss = train_until(
+    loss = train(
         loss_of_batch,
         network.parameters(),
         rows=fitted,

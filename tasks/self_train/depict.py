@@ -14,7 +14,7 @@ from torch import nn
 
 from tasks.artifacts import Clusters, Dataset, Model, PseudoLabels, Representation, network_of
 from tasks.clustering.target_distribution import softmax_rows, target_assignments, unit_centroids
-from tasks.nn.early_stopping import BestWeights, hold_out, train_until
+from tasks.nn.early_stopping import BestWeights, hold_out
 from tasks.nn.layerwise_autoencoder import (
     autoencoder_from_config,
     clean_codes,
@@ -22,7 +22,7 @@ from tasks.nn.layerwise_autoencoder import (
     reconstruction_loss,
     signed_images,
 )
-from tasks.nn.training import Optimizer, curve_table
+from tasks.nn.training import Optimizer, curve_table, train
 
 Count = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -113,7 +113,7 @@ def depict(
     def after_warmup_epoch(epoch: int) -> bool:
         return best.see(float(normalized_mutual_info_score(hard_n[held], clean_probability(held).argmax(axis=1))))
 
-    warmup = train_until(
+    warmup = train(
         lambda rows_B, step: joint_loss(rows_B, hard_n[rows_B]),
         network.parameters(),
         rows=fitted,
@@ -130,9 +130,15 @@ def depict(
     p_nK = clean_probability(every)
     target = target_assignments(p_nK, mode)
     labels, changes = [p_nK.argmax(axis=1)], []
+    batch = every
 
-    def store(rows_B: torch.Tensor) -> None:
-        p_nK[rows_B.numpy()] = clean_probability(rows_B.numpy())
+    def target_loss(rows_B: torch.Tensor, step: int) -> torch.Tensor:
+        nonlocal batch
+        batch = rows_B.numpy()
+        return joint_loss(rows_B, torch.from_numpy(target[batch].astype(np.float32)))
+
+    def store(step: int, total: int) -> None:
+        p_nK[batch] = clean_probability(batch)
 
     def after_epoch(epoch: int) -> bool:
         nonlocal target
@@ -141,15 +147,15 @@ def depict(
         changes.append(float(np.square(target - before).mean()))
         return changes[-1] < tol
 
-    loss = train_until(
-        lambda rows_B, step: joint_loss(rows_B, torch.from_numpy(target[rows_B.numpy()].astype(np.float32))),
+    loss = train(
+        target_loss,
         network.parameters(),
         rows=every,
         batch_size=batch_size,
         epochs=epochs,
         optimizer=optimizer,
         rng=np.random.default_rng(streams[3]),
-        after_batch=store,
+        after_step=store,
         after_epoch=after_epoch,
     )
     probability_nK = clean_probability(every)

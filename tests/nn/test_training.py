@@ -80,6 +80,16 @@ def test_hooks_and_progress():
     ]  # fmt: skip
 
 
+def test_an_epoch_may_be_the_last():
+    """The learning rate goes on as planned: ten epochs cut after three are not three epochs."""
+    optimizer, seen = Optimizer(name="sgd", lr=0.1, momentum=0.0, schedule="cosine"), []
+    cut, curve = run(epochs=10, optimizer=optimizer, after_epoch=lambda epoch: seen.append(epoch) or epoch == 2)
+    assert seen == [0, 1, 2]
+    whole, expected = run(epochs=10, optimizer=optimizer, after_epoch=lambda epoch: False)
+    assert curve.equals(expected.head(3))
+    assert cut not in (whole, run(epochs=3, optimizer=optimizer)[0])
+
+
 def test_seed():
     assert run(seed=0)[0] == run(seed=0)[0]
     assert run(seed=0)[0] != run(seed=1)[0]
