@@ -15,15 +15,8 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate, pad, scaled_dot_product_attention, silu
 
-# What a configuration may leave out, as the library fills it in.
-_DEFAULTS: dict[str, Any] = {
-    "freq_shift": 0,
-    "flip_sin_to_cos": True,
-    "downsample_padding": 1,
-    "norm_eps": 1e-5,
-    "norm_num_groups": 32,
-    "attention_head_dim": 8,
-    "layers_per_block": 2,
+# Options of which one value is implemented.
+_FIXED: dict[str, Any] = {
     "mid_block_scale_factor": 1,
     "resnet_time_scale_shift": "default",
     "time_embedding_type": "positional",
@@ -33,15 +26,16 @@ _DEFAULTS: dict[str, Any] = {
     "num_class_embeds": None,
     "add_attention": True,
 }
-_FIXED = {
-    "mid_block_scale_factor": 1,
-    "resnet_time_scale_shift": "default",
-    "time_embedding_type": "positional",
-    "act_fn": "silu",
-    "center_input_sample": False,
-    "class_embed_type": None,
-    "num_class_embeds": None,
-    "add_attention": True,
+# What a configuration may leave out, as the library fills it in.
+_DEFAULTS: dict[str, Any] = {
+    "freq_shift": 0,
+    "flip_sin_to_cos": True,
+    "downsample_padding": 1,
+    "norm_eps": 1e-5,
+    "norm_num_groups": 32,
+    "attention_head_dim": 8,
+    "layers_per_block": 2,
+    **_FIXED,
 }
 _DOWN = {"DownBlock2D": False, "AttnDownBlock2D": True}
 _UP = {"UpBlock2D": False, "AttnUpBlock2D": True}
