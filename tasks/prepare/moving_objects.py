@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tasks import progress
 from tasks.artifacts import Dataset
-from tasks.prepare.panoptic_scenes import _THING_RGB, STUFF, THINGS, _below_horizon, _shape, _stuff
+from tasks.vision.stuff_and_things import THING_RGB, THINGS, background, inside_thing, own_coordinates, pattern
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -103,8 +103,8 @@ def _clip(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Frames uint8 [T, H, W, 3] and masks uint8 [T, H, W] of one clip."""
     kind = int(rng.integers(len(THINGS)))
-    colour = _THING_RGB[kind] + rng.normal(0, 0.06, 3)
-    canvas = _background(int(_CANVAS * size), two_stuff, rng)
+    colour = THING_RGB[kind] + rng.normal(0, 0.06, 3)
+    canvas, _ = background(int(_CANVAS * size), two_stuff, rng)
     for _ in range(rng.integers(1, 4)):
         shared = rng.random() < share_color
         paint = colour + rng.uniform(-0.08, 0.08, 3) if shared else rng.uniform(0.05, 0.95, 3)
@@ -119,39 +119,19 @@ def _clip(
     turn = rng.uniform(-_TURN, _TURN)
     if still:
         camera, velocity, turn = np.zeros(2), np.zeros(2), 0.0
-    y, x = np.mgrid[:size, :size]
     images = np.empty((frames, size, size, 3), dtype=np.uint8)
     masks = np.empty((frames, size, size), dtype=np.uint8)
     for t in range(frames):
         top, left = np.clip(window + t * camera, 0, len(canvas) - size).round().astype(int)
         image = canvas[top : top + size, left : left + size].copy()
-        u = (x - centre[1]) * np.cos(angle) + (y - centre[0]) * np.sin(angle)
-        v = (y - centre[0]) * np.cos(angle) - (x - centre[1]) * np.sin(angle)
-        mask = _shape(kind, u, v, radius)
-        image[mask] = (colour + _texture(kind, u, v)[..., None])[mask]
+        u, v = own_coordinates(size, centre[0], centre[1], angle)
+        mask = inside_thing(kind, u, v, radius)
+        image[mask] = (colour + pattern(kind, u, v)[..., None])[mask]
         image = image * (1 + rng.normal(0, _GAIN)) + rng.normal(0, _NOISE, image.shape)
         images[t], masks[t] = (np.clip(image, 0, 1) * 255).round(), mask
         centre, velocity = _bounced(centre + velocity, velocity, size)
         angle += turn
     return images, masks
-
-
-def _background(size: int, two_stuff: float, rng: np.random.Generator) -> np.ndarray:
-    first, second = rng.choice(len(STUFF), 2, replace=False)
-    canvas = _stuff(first, size, rng)
-    if rng.random() < two_stuff:
-        below = _below_horizon(size, rng)
-        canvas[below] = _stuff(second, size, rng)[below]
-    return canvas
-
-
-def _texture(kind: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Brightness [H, W] of an object's pattern, which moves with it."""
-    if kind == 1:
-        return np.where((np.floor(u / 3) + np.floor(v / 3)) % 2 == 0, 0.12, -0.12)
-    if kind == 2:
-        return np.where(np.floor((u + v) / 3) % 2 == 0, 0.15, -0.15)
-    return np.zeros_like(u)
 
 
 def _bounced(centre: np.ndarray, velocity: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

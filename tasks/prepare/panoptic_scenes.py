@@ -11,11 +11,8 @@ from pydantic import Field
 
 from tasks import progress
 from tasks.artifacts import Dataset
+from tasks.vision.stuff_and_things import STUFF, THING_RGB, THINGS, background, inside_thing, own_coordinates, pattern
 
-STUFF = ("grass", "water", "sand")
-THINGS = ("disk", "square", "triangle", "ring")
-_STUFF_RGB = np.array([[0.20, 0.55, 0.25], [0.25, 0.45, 0.75], [0.80, 0.72, 0.50]])
-_THING_RGB = np.array([[0.80, 0.20, 0.20], [0.90, 0.80, 0.15], [0.55, 0.20, 0.65], [0.95, 0.95, 0.95]])
 _RADIUS = (0.11, 0.20)  # share of the width
 _TRIES = 20
 _COVERED_MAX = 0.15
@@ -77,13 +74,7 @@ def _scene(
     size: int, two_stuff: float, max_objects: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image uint8 [H, W, 3], semantic and instance int16 [H, W] of one scene."""
-    first, second = rng.choice(len(STUFF), 2, replace=False)
-    semantic_HW = np.full((size, size), first, dtype=np.int16)
-    image = _stuff(first, size, rng)
-    if rng.random() < two_stuff:
-        below = _below_horizon(size, rng)
-        semantic_HW[below] = second
-        image[below] = _stuff(second, size, rng)[below]
+    image, semantic_HW = background(size, two_stuff, rng)
     instance_HW = np.zeros((size, size), dtype=np.int16)
     for _ in range(rng.integers(1, max_objects + 1)):
         kind = int(rng.integers(len(THINGS)))
@@ -99,62 +90,22 @@ def _scene(
     return (np.clip(image, 0, 1) * 255).round().astype(np.uint8), semantic_HW, instance_HW
 
 
-def _stuff(kind: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A whole image [H, W, 3] of one stuff."""
-    if kind == 1:
-        y, x = np.mgrid[:size, :size]
-        texture = 0.07 * np.sin(1.2 * y + 2.4 * np.sin(x / 7 + rng.uniform(0, 2 * np.pi)))
-    elif kind == 0:
-        texture = rng.normal(0, 0.05, (size, size))
-    else:
-        cells = -(-size // 4)
-        texture = np.kron(rng.normal(0, 0.05, (cells, cells)), np.ones((4, 4)))[:size, :size]
-    colour = _STUFF_RGB[kind] + rng.normal(0, 0.03, 3)
-    return colour + texture[..., None] + rng.normal(0, 0.02, (size, size, 3))
-
-
-def _below_horizon(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Boolean [H, W]: pixels under the line h + a sin(x / w + phase)."""
-    height, amplitude, width = rng.uniform(0.3, 0.7) * size, rng.uniform(-6, 6), rng.uniform(8, 20)
-    line = height + amplitude * np.sin(np.arange(size) / width + rng.uniform(0, 2 * np.pi))
-    return np.arange(size)[:, None] > line
-
-
 def _place(
     kind: int, taken_HW: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Mask and the object's own coordinates (u, v) in pixels, all [H, W]; None if no place was found."""
     size = len(taken_HW)
-    y, x = np.mgrid[:size, :size]
     for _ in range(_TRIES):
         r = rng.uniform(*_RADIUS) * size
         cy, cx = rng.uniform(r + 1, size - r - 2, 2)
-        angle = rng.uniform(0, 2 * np.pi)
-        u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
-        v = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
-        mask = _shape(kind, u, v, r)
+        u, v = own_coordinates(size, cy, cx, angle=rng.uniform(0, 2 * np.pi))
+        mask = inside_thing(kind, u, v, r)
         if (mask & taken_HW).sum() <= _COVERED_MAX * mask.sum():
             return mask, u, v
     return None
 
 
-def _shape(kind: int, u: np.ndarray, v: np.ndarray, r: float) -> np.ndarray:
-    rho = np.hypot(u, v)
-    if kind == 0:
-        return rho < r
-    if kind == 1:
-        return (np.abs(u) < 0.85 * r) & (np.abs(v) < 0.85 * r)
-    if kind == 2:
-        return (v > -0.6 * r) & (v < 1.3 * r - 2 * np.abs(u))
-    return (rho > 0.35 * r) & (rho < r)
-
-
 def _thing(kind: int, u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Colours [H, W, 3] of one object, of which its mask is used."""
-    texture = np.zeros_like(u)
-    if kind == 1:
-        texture = np.where((np.floor(u / 3) + np.floor(v / 3)) % 2 == 0, 0.12, -0.12)
-    elif kind == 2:
-        texture = np.where(np.floor((u + v) / 3) % 2 == 0, 0.15, -0.15)
-    colour = _THING_RGB[kind] + rng.normal(0, 0.06, 3)
-    return colour + texture[..., None] + rng.normal(0, 0.03, (*u.shape, 3))
+    colour = THING_RGB[kind] + rng.normal(0, 0.06, 3)
+    return colour + pattern(kind, u, v)[..., None] + rng.normal(0, 0.03, (*u.shape, 3))

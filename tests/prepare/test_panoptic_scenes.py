@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.prepare.panoptic_scenes import _shape, panoptic_scenes
+from tasks.prepare.panoptic_scenes import panoptic_scenes
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +52,6 @@ def test_colours_tell_the_classes(scenes):
     )
     assert np.abs(means[:6] - expected).max() < 0.05
     assert means[6].min() > 0.88
-
-
-@pytest.mark.parametrize(
-    ("kind", "area"),
-    [(0, np.pi), (1, 1.7**2), (2, 1.9**2 / 2), (3, np.pi * (1 - 0.35**2))],
-    ids=["disk", "square", "triangle", "ring"],
-)
-def test_area_of_each_shape(kind, area):
-    v, u = np.mgrid[-60:61, -60:61]
-    assert _shape(kind, u, v, 40.0).sum() == pytest.approx(area * 1600, rel=0.03)
 
 
 def test_share_of_scenes_with_two_kinds_of_stuff():
