@@ -1,9 +1,7 @@
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from tasks.artifacts import Dataset
 from tasks.nn.encoder import image_tensor
 from tasks.nn.projection_encoder import ProjectionEncoderSettings, build_projection_encoder
 from tasks.nn.training import Optimizer
@@ -25,18 +23,12 @@ OPTIONS = {
 }
 
 
-def dataset(n_train: int = 16, n_test: int = 3) -> Dataset:
-    images = np.random.default_rng(0).random((n_train + n_test, 6, 6, 1), dtype=np.float32)
-    split = pd.Series(["train"] * n_train + ["test"] * n_test, dtype="str")
-    return Dataset({"samples": pd.DataFrame({"sample": np.arange(len(images)), "split": split})}, {"images": images})
-
-
 def loss(representation):
     table = representation.tables["curves"]
     return table.loc[table["curve"] == "loss", "y"].to_numpy()
 
 
-def test_first_step_is_nt_xent():
+def test_first_step_is_nt_xent(dataset):
     """l(i, j) = -log exp(z_i z_j / t) / sum over k != i of exp(z_i z_k / t), both views of all images."""
     data = dataset()
     network_stream, training_stream = np.random.SeedSequence(3).spawn(2)
@@ -57,12 +49,12 @@ def test_first_step_is_nt_xent():
     assert result.arrays["embedding"].shape == (19, 8)
 
 
-def test_it_learns_and_the_seed_decides():
+def test_it_learns_and_the_seed_decides(dataset):
     first, again = (simclr(dataset(), **{**OPTIONS, "epochs": 30}) for _ in range(2))
     assert loss(first)[-1] < loss(first)[0] - 0.3
     assert np.array_equal(first.arrays["embedding"], again.arrays["embedding"])
 
 
-def test_a_single_view_is_refused():
+def test_a_single_view_is_refused(dataset):
     with pytest.raises(ValueError, match="a single view"):
         simclr(dataset(), **{**OPTIONS, "crops": [Crops(n=1, size=6, scale=[0.5, 1.0])]})

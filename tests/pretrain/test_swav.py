@@ -30,13 +30,6 @@ OPTIONS = {
 }
 
 
-def dataset(n_train: int = 16, n_test: int = 3, seed: int = 0) -> Dataset:
-    rng = np.random.default_rng(seed)
-    images = rng.random((n_train + n_test, 6, 6, 1), dtype=np.float32)
-    split = pd.Series(["train"] * n_train + ["test"] * n_test, dtype="str")
-    return Dataset({"samples": pd.DataFrame({"sample": np.arange(len(images)), "split": split})}, {"images": images})
-
-
 def curve(representation, name):
     table = representation.tables["curves"]
     return table.loc[table["curve"] == name, "y"].to_numpy()
@@ -70,13 +63,13 @@ def first_loss(data: Dataset) -> float:
     return total
 
 
-def test_first_step_is_the_definition():
+def test_first_step_is_the_definition(dataset):
     result = swav(dataset(), **OPTIONS)
     result.check()
     assert curve(result, "loss")[0] == pytest.approx(first_loss(dataset()), rel=1e-5)
 
 
-def test_shapes_and_unit_length():
+def test_shapes_and_unit_length(dataset):
     result = swav(dataset(), **{**OPTIONS, "epochs": 3, "snapshots": 2})
     assert result.arrays["embedding"].shape == (19, 8)
     assert result.arrays["projection"].shape == (19, 5)
@@ -89,7 +82,7 @@ def test_shapes_and_unit_length():
     assert len(curve(result, "prototype_entropy")) == 3
 
 
-def test_prototypes_learn_only_after_they_are_thawed():
+def test_prototypes_learn_only_after_they_are_thawed(dataset):
     start = swav(dataset(), **{**OPTIONS, "epochs": 0}).arrays["prototypes"]
     # Weight decay would move them too.
     decay = {"optimizer": Optimizer(name="sgd", lr=0.1, weight_decay=0.1)}
@@ -100,13 +93,13 @@ def test_prototypes_learn_only_after_they_are_thawed():
     assert np.abs(thawed.arrays["prototypes"] - start).max() > 1e-4
 
 
-def test_snapshots_do_not_disturb_training():
+def test_snapshots_do_not_disturb_training(dataset):
     plain, watched = (swav(dataset(), **{**OPTIONS, "epochs": 4, "snapshots": s}) for s in (0, 4))
     assert np.array_equal(plain.arrays["embedding"], watched.arrays["embedding"])
     assert "embedding_by_epoch" not in plain.arrays
 
 
-def test_queue_changes_codes_once_it_is_full():
+def test_queue_changes_codes_once_it_is_full(dataset):
     """One batch an epoch: three epochs fill the queue, the fourth is the first to be balanced over it."""
     options = {**OPTIONS, "epochs": 5, "queue_starts_epoch": 0}
     plain, queued = (
@@ -119,7 +112,7 @@ def test_queue_changes_codes_once_it_is_full():
     assert plain[4] != later[4]
 
 
-def test_test_rows_and_labels_play_no_part():
+def test_test_rows_and_labels_play_no_part(dataset):
     data, other = dataset(), dataset()
     other.arrays["images"][16:] = 0
     other.tables["samples"]["given_label"] = pd.Series([1] * 19, dtype="Int64")
@@ -128,14 +121,14 @@ def test_test_rows_and_labels_play_no_part():
     assert np.array_equal(first.arrays["prototypes"], second.arrays["prototypes"])
 
 
-def test_seed():
+def test_seed(dataset):
     first, again = swav(dataset(), **OPTIONS), swav(dataset(), **OPTIONS)
     assert np.array_equal(first.arrays["embedding"], again.arrays["embedding"])
     other = swav(dataset(), **{**OPTIONS, "seed": 4})
     assert not np.array_equal(first.arrays["embedding"], other.arrays["embedding"])
 
 
-def test_lars_moves_each_layer_by_the_same_share():
+def test_lars_moves_each_layer_by_the_same_share(dataset):
     options = {**OPTIONS, "optimizer": Optimizer(name="sgd", lr=1.0, momentum=0.0), "lars_trust": 0.01}
     start = swav(dataset(), **{**options, "epochs": 0}).networks["encoder"].state
     end = swav(dataset(), **{**options, "freeze_prototypes_epochs": 0}).networks["encoder"].state
@@ -160,7 +153,7 @@ def test_equipartition_is_what_prevents_collapse():
     assert plain < 0.5
 
 
-def test_warnings():
+def test_warnings(dataset):
     with pytest.warns(UserWarning, match="2 images can hardly use 30 prototypes"):
         swav(dataset(), **{**OPTIONS, "n_prototypes": 30, "batch_size": 2})
     constant = dataset()
@@ -173,7 +166,7 @@ def test_warnings():
         swav(dataset(), **OPTIONS)
 
 
-def test_bad_input():
+def test_bad_input(dataset):
     with pytest.raises(ValueError, match="the first group has 1 view"):
         swav(dataset(), **{**OPTIONS, "crops": [Crops(n=1, size=6, scale=[0.5, 1.0])]})
     with pytest.raises(ValueError, match="size 4: an mlp needs the size of the images, 6 x 6"):
