@@ -11,8 +11,8 @@ from pydantic import Field
 
 from tasks.artifacts import Clusters, Dataset, Representation
 from tasks.clustering.kmeans import assign, fit_kmeans
-from tasks.scenes.clouds import points_in, supervoxels_of
-from tasks.scenes.pooling import units_to_cluster
+from tasks.scenes3d.clouds import points_in, supervoxels_of
+from tasks.scenes3d.pooling import units_to_cluster
 
 Count = Annotated[int, Field(ge=1)]
 

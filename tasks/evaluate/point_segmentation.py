@@ -11,7 +11,7 @@ import pandas as pd
 from tasks.artifacts import Dataset, Metrics, Model, PseudoLabels
 from tasks.metrics.mapping import confusion, map_clusters
 from tasks.nn.training import curve_table
-from tasks.scenes.figures import class_figure, room_figure
+from tasks.scenes3d.figures import class_figure, room_figure
 
 METRICS = {
     "miou": "mean IoU over the classes present, 0..1, higher is better",

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from tasks.scenes.voxels import NUDGE
+from tasks.scenes3d.voxels import NUDGE
 
 _PAD = 2  # room for the widest kernel (5) on every side, so that neighbours never wrap around
 _TABLE_MAX = 2**25

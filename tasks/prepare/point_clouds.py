@@ -14,8 +14,8 @@ from tasks.artifacts import Dataset
 from tasks.readers.paths import existing_folder
 from tasks.readers.point_files import VIEW_ARRAYS, cloud_files, read_cloud
 from tasks.readers.selection import Limit, TestShare, choose_samples
-from tasks.scenes.supervoxels import estimated_normals, graph_supervoxels
-from tasks.scenes.voxels import occupied_voxels
+from tasks.scenes3d.supervoxels import estimated_normals, graph_supervoxels
+from tasks.scenes3d.voxels import occupied_voxels
 
 _GREY = 0.5
 

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from tasks import progress
 from tasks.artifacts import Dataset
-from tasks.scenes.cameras import intrinsics, look_at, render
-from tasks.scenes.rooms import CLASSES, furnished_room
-from tasks.scenes.supervoxels import graph_supervoxels
-from tasks.scenes.voxels import occupied_voxels
+from tasks.scenes3d.cameras import intrinsics, look_at, render
+from tasks.scenes3d.rooms import CLASSES, furnished_room
+from tasks.scenes3d.supervoxels import graph_supervoxels
+from tasks.scenes3d.voxels import occupied_voxels
 
 Side = Annotated[int, Field(ge=8)]
 _FOV = 1.25

@@ -17,10 +17,10 @@ from tasks.artifacts import Checkpoint, Dataset, Representation, network_of
 from tasks.nn.sparse_fpn import FpnSettings, SparseFpn
 from tasks.nn.training import Optimizer, train
 from tasks.nn.vit import check_divisible, image_batch, load_vit, patch_side, preprocess, vit_features
-from tasks.scenes.augmentation import Motion
-from tasks.scenes.backprojection import backproject_features
-from tasks.scenes.clouds import Clouds, clouds_of, points_in
-from tasks.scenes.network_input import point_features, scene_batch, to_device
+from tasks.scenes3d.augmentation import Motion
+from tasks.scenes3d.backprojection import backproject_features
+from tasks.scenes3d.clouds import Clouds, clouds_of, points_in
+from tasks.scenes3d.network_input import point_features, scene_batch, to_device
 from tasks.vision.filter_bank import filter_bank
 
 _VIEWS_AT_ONCE = 8

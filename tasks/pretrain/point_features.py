@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tasks.artifacts import Dataset, Representation, network_of
 from tasks.nn.sparse_fpn import FpnSettings, SparseFpn
-from tasks.scenes.clouds import clouds_of, points_in
+from tasks.scenes3d.clouds import clouds_of, points_in
 
 Feature = Literal["rgb", "normal", "height", "position"]
 

@@ -18,10 +18,10 @@ from tasks.artifacts import Clusters, Dataset, Model, PseudoLabels, Representati
 from tasks.clustering.kmeans import assign, fit_kmeans
 from tasks.nn.sparse_fpn import SparseFpn, sparse_fpn_from_config
 from tasks.nn.training import curve_table
-from tasks.scenes.augmentation import Motion
-from tasks.scenes.clouds import Clouds, clouds_of, supervoxels_of
-from tasks.scenes.network_input import point_features, scene_batch, to_device
-from tasks.scenes.pooling import units_to_cluster
+from tasks.scenes3d.augmentation import Motion
+from tasks.scenes3d.clouds import Clouds, clouds_of, supervoxels_of
+from tasks.scenes3d.network_input import point_features, scene_batch, to_device
+from tasks.scenes3d.pooling import units_to_cluster
 from tasks.segmentation.panoptic_inference import predicted_rows
 
 Count = Annotated[int, Field(ge=1)]

@@ -1,7 +1,7 @@
 """The pseudo-labels of the test scenes' points taken for predictions: no self-training."""
 
 from tasks.artifacts import Dataset, Model, PseudoLabels
-from tasks.scenes.clouds import points_in
+from tasks.scenes3d.clouds import points_in
 from tasks.segmentation.panoptic_inference import predicted_rows
 
 

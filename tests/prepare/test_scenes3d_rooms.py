@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tasks.prepare.scenes3d_rooms import scenes3d_rooms
-from tasks.scenes.backprojection import visible
-from tasks.scenes.rooms import CLASSES, furnished_room, parts_of
+from tasks.scenes3d.backprojection import visible
+from tasks.scenes3d.rooms import CLASSES, furnished_room, parts_of
 
 
 @pytest.fixture(scope="module")

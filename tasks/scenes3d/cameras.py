@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.scenes.primitives import Primitive, colour_at, hit
+from tasks.scenes3d.primitives import Primitive, colour_at, hit
 
 _LIGHT = np.array([0.4, 0.3, 0.85]) / np.linalg.norm([0.4, 0.3, 0.85])
 

@@ -14,8 +14,8 @@ from tasks.prepare.scenes3d_rooms import scenes3d_rooms
 from tasks.pretrain.cross_modal_distillation import Fusion, cross_modal_distillation, distillation_loss
 from tasks.pretrain.point_features import point_features
 from tasks.pseudo_label.hard_labels import hard_labels
-from tasks.scenes.clouds import points_in
-from tasks.scenes.pooling import pooled_directions
+from tasks.scenes3d.clouds import points_in
+from tasks.scenes3d.pooling import pooled_directions
 from tasks.self_train.iterative_self_training import changed_share, class_logits, iterative_self_training
 from tasks.self_train.point_clusters_as_predictions import point_clusters_as_predictions
 from tasks.vision.filter_bank import filter_bank

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.scenes.cameras import intrinsics, look_at, project, rays, render
-from tasks.scenes.primitives import Primitive, colour_at, hit
+from tasks.scenes3d.cameras import intrinsics, look_at, project, rays, render
+from tasks.scenes3d.primitives import Primitive, colour_at, hit
 
 CENTRE = np.zeros(3)
 FROM_BELOW = (np.array([[0.0, 0.0, -3.0]]), np.array([[0.0, 0.0, 1.0]]))

@@ -9,14 +9,14 @@ import torch
 from sklearn.preprocessing import normalize
 
 from tasks.artifacts import Dataset
-from tasks.scenes.augmentation import Motion, moved
-from tasks.scenes.backprojection import backproject_features, bilinear, visible
-from tasks.scenes.cameras import intrinsics, look_at, render
-from tasks.scenes.clouds import clouds_of, supervoxels_of
-from tasks.scenes.pooling import pooled_directions, unit_rows, units_to_cluster
-from tasks.scenes.primitives import Primitive
-from tasks.scenes.supervoxels import estimated_normals, graph_supervoxels, merge_graph
-from tasks.scenes.voxels import occupied_voxels
+from tasks.scenes3d.augmentation import Motion, moved
+from tasks.scenes3d.backprojection import backproject_features, bilinear, visible
+from tasks.scenes3d.cameras import intrinsics, look_at, render
+from tasks.scenes3d.clouds import clouds_of, supervoxels_of
+from tasks.scenes3d.pooling import pooled_directions, unit_rows, units_to_cluster
+from tasks.scenes3d.primitives import Primitive
+from tasks.scenes3d.supervoxels import estimated_normals, graph_supervoxels, merge_graph
+from tasks.scenes3d.voxels import occupied_voxels
 
 
 def test_occupied_voxels():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.scenes.cameras import project
+from tasks.scenes3d.cameras import project
 
 
 def visible(

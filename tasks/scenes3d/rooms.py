@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.scenes.primitives import Kind, Primitive, Texture
+from tasks.scenes3d.primitives import Kind, Primitive, Texture
 
 CLASSES = ("floor", "wall", "table", "chair", "bed", "cabinet", "lamp", "plant")
 HEIGHT = 2.6

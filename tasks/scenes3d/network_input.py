@@ -12,8 +12,8 @@ import torch
 
 from tasks.nn.sparse_fpn import SparseFpn
 from tasks.nn.sparse_grid import Pyramid, pyramid
-from tasks.scenes.augmentation import Motion, moved
-from tasks.scenes.clouds import Clouds
+from tasks.scenes3d.augmentation import Motion, moved
+from tasks.scenes3d.clouds import Clouds
 
 
 @dataclass(frozen=True)
