@@ -142,12 +142,17 @@ def _draw_curve(name: str, metrics: AllMetrics) -> bytes:
         axis.fill_between(
             xs, [min(mean[x]) for x in xs], [max(mean[x]) for x in xs], color=colour, alpha=0.12, linewidth=0
         )
-    # Curves of an evaluation are named "recall_by_class size" or "AP against mask IoU", those of training "stage/loss".
-    y_label, _, x_label = name.split("/")[-1].replace("_by_", " against ").replace("_", " ").partition(" against ")
-    axis.set(xlabel=x_label or "epoch or step", ylabel=y_label)
+    x_label, y_label = curve_labels(name)
+    axis.set(xlabel=x_label, ylabel=y_label)
     axis.set_title(f"{name.replace('_', ' ')} (mean, band: all seeds)")
     axis.legend()
     return png(figure)
+
+
+def curve_labels(name: str) -> tuple[str, str]:
+    """What a curve's x and y are: "recall_by_class", "AP against mask IoU"; training's "stage/loss" is over epochs or steps."""
+    y_label, _, x_label = name.split("/")[-1].replace("_", " ").replace(" by ", " against ").partition(" against ")
+    return x_label or "epoch or step", y_label
 
 
 def _arms_of(method: Method, sweep: Sweep) -> list[str]:

@@ -16,7 +16,7 @@ from PIL import Image
 from tasks.artifacts import Metrics
 from tasks.declaration import Method, validate
 from tasks.nn.training import curve_table
-from tasks.summary import common_metrics, figures, long_table, summarise, write_summary
+from tasks.summary import common_metrics, curve_labels, figures, long_table, summarise, write_summary
 
 VALUES = {"main": [0.9, 0.8, 0.7], "jittered": [0.5, 0.6, 0.5], "flipped": [0.9, 0.9, 0.5]}
 
@@ -105,6 +105,20 @@ def test_figures_are_pngs_and_depend_on_the_numbers_alone(method: Method, metric
             assert not image.info.get("Software")
     some["main"][0] = metric(0.1)
     assert figures(method, some)["arms"] != one["arms"]
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y"),
+    [
+        ("recall_by_class size", "class size", "recall"),
+        ("dollar_f1 by risk threshold", "risk threshold", "dollar f1"),
+        ("AP against mask IoU", "mask IoU", "AP"),
+        ("self_train/fitting_cost_by_features", "features", "fitting cost"),
+        ("self_train/loss", "epoch or step", "loss"),
+    ],
+)
+def test_the_name_of_a_curve_labels_its_axes(name: str, x: str, y: str) -> None:
+    assert curve_labels(name) == (x, y)
 
 
 def test_sweep(toy_steps: Callable, toy_params: dict) -> None:

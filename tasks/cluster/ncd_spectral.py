@@ -47,7 +47,7 @@ def ncd_spectral(
     tune: choose min_dist (0..1, evenly) and n_components (2..50, evenly) by random search, hiding known classes.
 
     Memory and time grow with the square and the cube of the rows. Returns cluster int64 of the novel rows, -1 of all
-    others; meta `n_clusters`, `array`, and if tuned `tuned`; curve `tuning`.
+    others; meta `n_clusters`, `array`, and if tuned `tuned`; curve `tuning_by_trial`.
 
     Raises ValueError: fewer than two known classes, no novel rows, novel rows all identical or fewer than k,
     n_components above the rows less one; with `tune` fewer than four known classes.

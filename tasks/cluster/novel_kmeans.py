@@ -39,7 +39,7 @@ def novel_kmeans(
         silhouette over `runs` k-means, on at most `max_rows` rows. "auto" needs it.
 
     Returns cluster int64 of the novel rows, -1 of all others; `centroids` float32 [k, d]; meta `n_clusters`, `array`,
-    `k_estimated`; curve `silhouette` (k, mean silhouette).
+    `k_estimated`; curve `silhouette_by_k` (k, mean silhouette).
 
     Raises ValueError: "auto" without estimate_k, fewer than two known classes, no novel rows, novel rows all identical
     or fewer than k.

@@ -46,7 +46,7 @@ def search(
     score: Callable[[Candidate, np.ndarray, np.random.SeedSequence], float],
     seed: np.random.SeedSequence,
 ) -> tuple[Candidate, pd.DataFrame]:
-    """The candidate of best mean score over the folds, and the curve `tuning` (trial from 1, mean score).
+    """The candidate of best mean score over the folds, and the curve `tuning_by_trial` (trial from 1, mean score).
 
     `score(candidate, hidden_classes, seed)` trains on what is not hidden. All candidates meet the same folds with the
     same seeds, so that they differ in nothing else. The first of equals wins.
@@ -64,4 +64,4 @@ def search(
         means.append(float(np.mean(scores)))
         progress.report(trial + 1, settings.trials, accuracy=max(means))
     best = int(np.argmax(means))
-    return candidates[best], curve_table("tuning", range(1, len(means) + 1), means)
+    return candidates[best], curve_table("tuning_by_trial", range(1, len(means) + 1), means)

@@ -19,7 +19,7 @@ def novel_clusters(
 ) -> Clusters:
     """Table `units` with the cluster of the novel `rows` and -1 elsewhere; meta `n_clusters`, `array`, `k_estimated`.
 
-    `estimate` is what `estimate_cluster_number` returns; its curve is kept as `silhouette`.
+    `estimate` is what `estimate_cluster_number` returns; its curve is kept as `silhouette_by_k`.
     """
     cluster = np.full(len(units), -1, dtype=np.int64)
     cluster[rows] = labels
@@ -28,7 +28,7 @@ def novel_clusters(
     meta: dict[str, object] = {"n_clusters": int(labels.max()) + 1, "array": array}
     if estimate is not None:
         meta["k_estimated"] = estimate[0]
-        curves.append(curve_table("silhouette", estimate[1], estimate[2]))
+        curves.append(curve_table("silhouette_by_k", estimate[1], estimate[2]))
     if curves:
         tables["curves"] = pd.concat(curves, ignore_index=True)
     return Clusters(tables, {} if centroids is None else {"centroids": centroids.astype(np.float32)}, meta=meta)

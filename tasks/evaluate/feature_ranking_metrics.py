@@ -68,7 +68,7 @@ def feature_ranking_metrics(
     lengths = np.asarray(model.arrays["lengths"])
     losses = np.array([_loss(y_n, np.asarray(p, dtype=np.float64)) for p in model.arrays["prefix_probability"]])
     training = model.tables["curves"]
-    costs = training.loc[training["curve"] == "fitting_cost", "y"].to_numpy()
+    costs = training.loc[training["curve"] == "fitting_cost_by_features", "y"].to_numpy()
     curves = [
         curve_table("log_loss_by_features", lengths, losses), curve_table("fitting_cost_by_features", lengths, costs),
     ]  # fmt: skip

@@ -65,7 +65,7 @@ def novel_class_discovery(
         names = dataset.meta.get("class_names")
         pictures["latent_space"] = _latent_space(x_ND, label, is_known, names)
         if estimated is not None:
-            curve = clusters.tables["curves"].query("curve == 'silhouette'")
+            curve = clusters.tables["curves"].query("curve == 'silhouette_by_k'")
             pictures["silhouette"] = _silhouette(curve, true_k, estimated)
     classes, recall = _recall(found, truth)
     curves = curve_table("recall by novel class", classes, recall)

@@ -53,7 +53,7 @@ def pbn(
         does not print its ranges; these hold all of its tuned values but two).
 
     Returns `latent` float32 [n, latent] of all rows and `embedding`, the same at unit length; network `pbn`;
-    curves `loss` and, if tuned, `tuning` (accuracy on hidden classes by trial).
+    curves `loss` and, if tuned, `tuning_by_trial` (accuracy on hidden classes).
 
     Raises ValueError: fewer than two known classes, no novel rows, NaN or infinite values, novel rows all identical,
     a zero latent; with `tune` fewer than four known classes.

@@ -45,8 +45,8 @@ def model_search(
 
     `rows` int64 [n] (split test), `probability` float32 [n] of the larger label, `lengths` int64 [m],
     `prefix_probability` float32 [m, n], of each candidate refitted on all of train; `chosen` int64: features of the model.
-    Curves `holdout_log_loss` and `fitting_cost` (values read by the solver, millions) by number of features; meta `search_cost`,
-    the sum over candidates, which stands for the time and, other than it, is the same on every machine.
+    Curves `holdout_log_loss_by_features` and `fitting_cost_by_features` (values read by the solver, millions); meta
+    `search_cost`, the sum over candidates, which stands for the time and, other than it, is the same on every machine.
 
     Raises ValueError: other than two labels; fewer than 5 train rows; a part with one label only.
     """
@@ -80,8 +80,8 @@ def model_search(
         refits.append((whole, refit))
         report(i + 1, len(lengths), loss=losses[-1])
     best = int(np.argmin(losses))  # ties: fewer features
-    curves = curve_table("holdout_log_loss", lengths, losses)
-    cost_curve = curve_table("fitting_cost", lengths, costs)
+    curves = curve_table("holdout_log_loss_by_features", lengths, losses)
+    cost_curve = curve_table("fitting_cost_by_features", lengths, costs)
     return Model(
         {"curves": pd.concat([curves, cost_curve], ignore_index=True)},
         {

@@ -44,7 +44,10 @@ def by_hand(order=(2, 0, 1, 3), informative=(True, False, True, False), members=
     )
     clusters = Clusters({"units": features[["unit"]].assign(cluster=unit)}, meta={"n_clusters": 4})
     curves = pd.concat(
-        [curve_table("holdout_log_loss", [1, 2], [0.6, 0.5]), curve_table("fitting_cost", [1, 2], [1.0, 2.0])]
+        [
+            curve_table("holdout_log_loss_by_features", [1, 2], [0.6, 0.5]),
+            curve_table("fitting_cost_by_features", [1, 2], [1.0, 2.0]),
+        ]
     )
     model = Model(
         {"curves": curves},

@@ -62,7 +62,7 @@ def test_tuning_sees_known_rows_only_and_sets_what_it_says():
     assert results[0].meta["tuned"] == results[1].meta["tuned"]
     tuned = results[0].meta["tuned"]
     assert results[0].arrays["latent"].shape[1] == tuned["latent"]
-    curve = results[0].tables["curves"].query("curve == 'tuning'")
+    curve = results[0].tables["curves"].query("curve == 'tuning_by_trial'")
     assert len(curve) == 3
     assert curve["y"].between(0, 1).all()
     baseline = pbn(first, **{**BRIEF, "w": 1.0}, rows="known", tune=tune, seed=0)

@@ -62,7 +62,7 @@ def test_the_prefix_with_the_least_loss_on_the_last_train_rows(case, made):
         columns = codes[:, ranking.arrays["order"][:length]]
         losses.append(log_loss(y[cut:], reference(columns, train[:cut], train[cut:], y[:cut])))
     curves = made.tables["curves"]
-    np.testing.assert_allclose(curves.loc[curves["curve"] == "holdout_log_loss", "y"], losses, atol=1e-4)
+    np.testing.assert_allclose(curves.loc[curves["curve"] == "holdout_log_loss_by_features", "y"], losses, atol=1e-4)
     best = int(np.argmin(losses))
     assert made.meta["prefix"] == [1, 2, 4][best]
     assert made.arrays["probability"].tobytes() == made.arrays["prefix_probability"][best].tobytes()
@@ -128,7 +128,9 @@ def test_a_search_over_more_features_costs_more(case, made):
     whole = model_search(dataset, *ranked(dataset, k=None), seed=0)
     assert whole.meta["search_cost"] > made.meta["search_cost"] > 0
     curves = whole.tables["curves"]
-    assert whole.meta["search_cost"] == pytest.approx(curves.loc[curves["curve"] == "fitting_cost", "y"].sum())
+    assert whole.meta["search_cost"] == pytest.approx(
+        curves.loc[curves["curve"] == "fitting_cost_by_features", "y"].sum()
+    )
 
 
 def test_the_model_is_the_same_twice_and_knows_no_test_label(case, made):
