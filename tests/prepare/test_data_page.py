@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tasks.steps import find_step
+from tasks.steps import find_step, step_names
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 READERS = (
@@ -43,6 +43,11 @@ def test_every_key_of_a_reader_is_on_the_page(reader: str) -> None:
     # What stands in brackets are values and members of a key.
     keys = re.sub(r"\((?:[^()]|\([^()]*\))*\)", "", listed.group(1))
     assert set(re.findall(r"`(\w+)`", keys)) == set(find_step("prepare", reader).accepts())
+
+
+def test_every_step_is_on_the_page() -> None:
+    drawn = re.findall(r"^\| `(\w+)` \|", section("Data that need no files"), re.M)
+    assert {*READERS, *drawn} == {*step_names("prepare")} - {"none"}
 
 
 def test_every_key_of_public_checkpoints_is_on_the_page() -> None:
