@@ -150,7 +150,7 @@ def _draw_curve(name: str, metrics: AllMetrics) -> bytes:
 
 
 def curve_labels(name: str) -> tuple[str, str]:
-    """What a curve's x and y are: "recall_by_class", "AP against mask IoU"; training's "stage/loss" is over epochs or steps."""
+    """What a curve's x and y are, by its name (see `tasks.curves`; curves of training begin with "stage/")."""
     y_label, _, x_label = name.split("/")[-1].replace("_", " ").replace(" by ", " against ").partition(" against ")
     return x_label or "epoch or step", y_label
 

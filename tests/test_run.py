@@ -111,7 +111,7 @@ def test_whole_toy(declared) -> None:
 
 
 def test_evaluation_keeps_its_own_curves_beside_those_of_training(tmp_path: Path) -> None:
-    from tasks.nn.training import curve_table
+    from tasks.curves import curve_table
 
     own = Metrics(meta={"values": {}}, tables={"curves": curve_table("recall_by_size", [1, 2], [0.1, 0.2])})
     Model({"curves": curve_table("loss", [1], [9.0])}).save(tmp_path / "model")

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from tasks.artifacts import Metrics
+from tasks.curves import curve_table
 from tasks.declaration import Method, validate
-from tasks.nn.training import curve_table
 from tasks.summary import common_metrics, curve_labels, figures, long_table, summarise, write_summary
 
 VALUES = {"main": [0.9, 0.8, 0.7], "jittered": [0.5, 0.6, 0.5], "flipped": [0.9, 0.9, 0.5]}

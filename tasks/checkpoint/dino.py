@@ -15,6 +15,7 @@ from transformers import ViTConfig, ViTModel
 
 from tasks import progress
 from tasks.artifacts import Checkpoint, Dataset, Network, network_of
+from tasks.curves import curve_table
 from tasks.nn.dino_head import DinoHead
 from tasks.nn.dino_loss import (
     Centre,
@@ -26,7 +27,7 @@ from tasks.nn.dino_loss import (
     teacher_momentum,
     view_loss,
 )
-from tasks.nn.training import Optimizer, build_optimizer, curve_table, learning_rate
+from tasks.nn.training import Optimizer, build_optimizer, learning_rate
 from tasks.nn.vit import image_batch
 from tasks.vision.multi_crop import random_crops
 

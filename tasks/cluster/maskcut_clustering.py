@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from tasks import progress
 from tasks.artifacts import Checkpoint, Clusters, Dataset, Representation, network_of
 from tasks.clustering.kmeans import assign, fit_kmeans
-from tasks.nn.training import curve_table
+from tasks.curves import curve_table
 from tasks.segmentation.dense_crf import DenseCRF
 from tasks.segmentation.maskcut import maskcut as cut_image
 from tasks.segmentation.region_features import crop_cls, masked_means, upsample

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.artifacts import Clusters, Dataset, Representation
-from tasks.nn.training import curve_table
+from tasks.curves import curve_table
 
 
 def points_to_cluster(dataset: Dataset, representation: Representation, subsample: int | None, seed: int) -> np.ndarray:

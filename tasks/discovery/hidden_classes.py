@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks import progress
-from tasks.nn.training import curve_table
+from tasks.curves import curve_table
 
 Candidate = dict[str, Any]
 

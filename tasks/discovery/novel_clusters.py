@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.artifacts import Clusters
-from tasks.nn.training import curve_table
+from tasks.curves import curve_table
 
 
 def novel_clusters(

@@ -9,10 +9,10 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, Representation
 from tasks.clustering.deep_clustering_figures import codes_figure, confidence_figure
+from tasks.curves import curve_table
 from tasks.figures import png
 from tasks.metrics import clustering
 from tasks.metrics.cluster_sizes import normalised_entropy
-from tasks.nn.training import curve_table
 
 METRICS = {
     "accuracy": "share of samples in the class of their cluster, best one-to-one map (0..1, higher is better)",

@@ -9,9 +9,9 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import f1_score, roc_auc_score
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, PseudoLabels, Representation
+from tasks.curves import curve_table
 from tasks.figures import png
 from tasks.metrics.ranking import average_precision_at, true_positive_rates
-from tasks.nn.training import curve_table
 from tasks.text.figures import candidate_figure, document_map, roc_figure
 from tasks.text.label_vectors import Selection, candidates, cosine, label_vector
 

@@ -11,8 +11,8 @@ from pydantic import Field
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, PseudoLabels, Representation
+from tasks.curves import curve_table
 from tasks.figures import png
-from tasks.nn.training import curve_table
 from tasks.tables.ranking_figures import cardinality_figure, pair_figure, prefix_figure
 
 METRICS = {

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, PseudoLabels, Representation
+from tasks.curves import curve_table
 from tasks.metrics.foreground import (
     ForegroundTruth,
     absolute_error,
@@ -21,7 +22,6 @@ from tasks.metrics.foreground import (
     pixel_precision,
     precision_recall,
 )
-from tasks.nn.training import curve_table
 from tasks.video.clips import frames
 from tasks.video.figures import black_and_white, heat, masks_figure, selection_figure, split_figure
 from tasks.video.student import resized_masks

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, PseudoLabels, Representation
 from tasks.cluster.hdbscan import exact_labels
-from tasks.nn.training import curve_table
+from tasks.curves import curve_table
 from tasks.sequences.figures import condensed_tree_figure, strips_figure
 
 METRICS = {

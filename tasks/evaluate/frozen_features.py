@@ -13,11 +13,11 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, PseudoLabels, Representation
+from tasks.curves import curve_table
 from tasks.figures import COLOURS, png, subplots
 from tasks.metrics.classification import recall_by_class
 from tasks.metrics.clustering import clustering_accuracy
 from tasks.metrics.probe import probe_accuracy
-from tasks.nn.training import curve_table
 
 METRICS = {
     "accuracy": "share of test images that the head predicts right (0..1, higher is better)",

@@ -17,9 +17,9 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.preprocessing import StandardScaler
 
 from tasks.artifacts import Dataset, Metrics, Model
+from tasks.curves import curve_table
 from tasks.figures import COLOURS, png, subplots
 from tasks.nn.ldam import cosines, fit_ldam
-from tasks.nn.training import curve_table
 from tasks.readers.long_tail import class_sizes
 
 METRICS = {

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, PseudoLabels, Representation
+from tasks.curves import curve_table
 from tasks.graphs.adjacency import Graph, graph_of
 from tasks.graphs.edge_weights import plain_weights
 from tasks.graphs.figures import draw_diffusions
 from tasks.graphs.local_cluster import Candidate, LocalCluster, local_clusters
 from tasks.graphs.neighbourhood import Neighbourhood
 from tasks.graphs.reweighting import weights_for
-from tasks.nn.training import curve_table
 
 METRICS = {
     "f1": "F1 of the cluster against the seed vertex's class, mean over seed vertices (0..1, higher is better)",

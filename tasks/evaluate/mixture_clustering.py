@@ -8,9 +8,9 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, Representation
 from tasks.clustering.mixture_figures import block_figure, ellipse_figure
+from tasks.curves import curve_table
 from tasks.figures import png
 from tasks.metrics.clustering import clustering_accuracy
-from tasks.nn.training import curve_table
 
 METRICS = {
     "clustering_error": "share of the clustered points outside the group of their cluster, best one-to-one map (0..1, lower is better)",

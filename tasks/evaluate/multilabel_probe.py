@@ -14,8 +14,8 @@ from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 
 from tasks.artifacts import Dataset, Metrics, Model, PseudoLabels
+from tasks.curves import curve_table
 from tasks.figures import COLOURS, png, subplots
-from tasks.nn.training import curve_table
 
 METRICS = {
     "map": "mean over classes of average precision on split test (0..1, higher is better)",

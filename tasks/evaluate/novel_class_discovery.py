@@ -7,10 +7,10 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, Representation
+from tasks.curves import curve_table
 from tasks.discovery.known_and_novel import space_of
 from tasks.figures import COLOURS, png, subplots
 from tasks.metrics.clustering import clustering_accuracy, contingency
-from tasks.nn.training import curve_table
 
 METRICS = {
     "acc_novel": "accuracy on novel test rows under the best one-to-one map of clusters to classes; higher is better",

@@ -7,6 +7,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, PseudoLabels
+from tasks.curves import curve_table
 from tasks.metrics.instance import InstanceScores, Masks, instance_scores
 from tasks.metrics.mapping import (
     UNMAPPED,
@@ -22,7 +23,6 @@ from tasks.metrics.panoptic import PanopticCounts, panoptic_counts, predicted_ma
 from tasks.metrics.panoptic_figures import panoptic_figures
 from tasks.metrics.semantic import semantic_scores
 from tasks.metrics.truth import Truth, truth_of
-from tasks.nn.training import curve_table
 from tasks.segmentation.fusion import paint
 from tasks.segmentation.mask_quality import mask_quality
 from tasks.segmentation.panoptic_inference import segments_of

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.artifacts import Dataset, Metrics, Model, PseudoLabels
+from tasks.curves import curve_table
 from tasks.metrics.mapping import confusion, map_clusters
-from tasks.nn.training import curve_table
 from tasks.scenes3d.figures import class_figure, room_figure
 
 METRICS = {

@@ -12,10 +12,10 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from tasks.artifacts import Clusters, Dataset, Metrics, Model, Representation
 from tasks.clustering.prototype_figures import members_figure, usage_figure
+from tasks.curves import curve_table
 from tasks.evaluate.linear_probe import linear_probe
 from tasks.figures import png
 from tasks.metrics.cluster_sizes import normalised_entropy
-from tasks.nn.training import curve_table
 
 METRICS = {
     "accuracy": "share of test samples that a linear classifier on the features gets right, fitted on all labels of train (0..1, higher is better)",

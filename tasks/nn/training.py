@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks import progress
+from tasks.curves import curve_table
 
 LossOfBatch = Callable[[torch.Tensor, int], torch.Tensor]
 
@@ -117,10 +118,3 @@ def train(
         if after_epoch is not None and after_epoch(epoch):
             break
     return curve_table(curve, range(1, len(means) + 1), means)
-
-
-def curve_table(name: str, x: Iterable[float], y: Iterable[float]) -> pd.DataFrame:
-    """One curve in the form every artifact stores it."""
-    x = np.asarray(list(x), dtype=np.float64)
-    y = np.asarray(list(y), dtype=np.float64)
-    return pd.DataFrame({"curve": pd.Series([name] * len(x), dtype="str"), "x": x, "y": y})

@@ -13,10 +13,10 @@ from pydantic import Field
 
 from tasks import progress
 from tasks.artifacts import Dataset, Representation
+from tasks.curves import block_means
 from tasks.diffusion.features import pooled
 from tasks.nn.bigan import Discriminator, Encoder, Generator, discriminator_loss, encoder_generator_loss
 from tasks.nn.encoder import image_tensor
-from tasks.nn.training import curve_table
 from tasks.vision.unlabeled_subset import subset_rows
 
 Count = Annotated[int, Field(ge=1)]
@@ -104,8 +104,6 @@ def _features(encoder: Encoder, images: torch.Tensor, rows: np.ndarray, pool: in
 
 
 def _curves(history: list[tuple[float, float]]) -> pd.DataFrame:
-    blocks = [history[i : i + 20] for i in range(0, len(history), 20)]
-    ends = np.cumsum([len(block) for block in blocks]).tolist()
     names = ("discriminator_loss", "generator_loss")
-    tables = [curve_table(n, ends, [float(np.mean([h[i] for h in b])) for b in blocks]) for i, n in enumerate(names)]
+    tables = [block_means(name, [losses[i] for losses in history], 20) for i, name in enumerate(names)]
     return pd.concat(tables, ignore_index=True)

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from tasks.artifacts import Dataset, Representation, network_of
+from tasks.curves import curve_table
 from tasks.nn.early_stopping import BestWeights, hold_out
 from tasks.nn.layerwise_autoencoder import (
     AutoencoderSettings,
@@ -17,7 +18,7 @@ from tasks.nn.layerwise_autoencoder import (
     reconstruction_loss,
     signed_images,
 )
-from tasks.nn.training import Optimizer, curve_table, train
+from tasks.nn.training import Optimizer, train
 
 Weight = Annotated[float, Field(ge=0)]
 

@@ -14,12 +14,13 @@ from pydantic import Field
 from torch.nn.functional import normalize
 
 from tasks.artifacts import Dataset, Representation
+from tasks.curves import curve_table
 from tasks.metrics.cluster_sizes import normalised_entropy
 from tasks.nn.contrastive_training import features
 from tasks.nn.dino_loss import view_loss
 from tasks.nn.projection_encoder import ProjectionEncoderSettings, build_projection_encoder
 from tasks.nn.sinkhorn import FeatureQueue, codes_with_queue
-from tasks.nn.training import Optimizer, curve_table
+from tasks.nn.training import Optimizer
 from tasks.nn.view_training import Device, Schedule, image_shape, images_of, representation_of, train_on_views
 from tasks.vision.augmentation import Augmentation
 from tasks.vision.crop_views import Blur, Crops

@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from tasks import progress
 from tasks.artifacts import Model, PseudoLabels, Representation, network_of
+from tasks.curves import curve_table
 from tasks.nn.attention_head import AttentionHead
-from tasks.nn.training import curve_table
 
 Count = Annotated[int, Field(ge=1)]
 

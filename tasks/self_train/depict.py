@@ -14,6 +14,7 @@ from torch import nn
 
 from tasks.artifacts import Clusters, Dataset, Model, PseudoLabels, Representation, network_of
 from tasks.clustering.target_distribution import softmax_rows, target_assignments, unit_centroids
+from tasks.curves import curve_table
 from tasks.nn.early_stopping import BestWeights, hold_out
 from tasks.nn.layerwise_autoencoder import (
     autoencoder_from_config,
@@ -22,7 +23,7 @@ from tasks.nn.layerwise_autoencoder import (
     reconstruction_loss,
     signed_images,
 )
-from tasks.nn.training import Optimizer, curve_table, train
+from tasks.nn.training import Optimizer, train
 
 Count = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field
-from scipy.optimize import linear_sum_assignment
 from torch.nn import functional as F
 
 from tasks import progress
 from tasks.artifacts import Clusters, Dataset, Model, PseudoLabels, Representation, network_of
 from tasks.clustering.kmeans import assign, fit_kmeans
+from tasks.curves import curve_table
+from tasks.metrics.clustering import clustering_accuracy
 from tasks.nn.sparse_fpn import SparseFpn, sparse_fpn_from_config
-from tasks.nn.training import curve_table
 from tasks.scenes3d.augmentation import Motion
 from tasks.scenes3d.clouds import Clouds, clouds_of, supervoxels_of
 from tasks.scenes3d.network_input import point_features, scene_batch, to_device
@@ -134,7 +134,7 @@ def iterative_self_training(
             )
             before, label_P[found] = label_P[found], fit.labels[unit_of]
             if number:  # cluster numbers of the first labels have nothing to do with those of the rounds
-                changes.append(changed_share(before, label_P[found], k))
+                changes.append(1 - clustering_accuracy(label_P[found], before))
             centroids = torch.from_numpy(fit.centroids).to(device)
             for _ in range(epochs_per_round):
                 trainer.epoch(optimizer, label_P, lambda h, c=centroids: class_logits(h, c, round_logits))
@@ -157,13 +157,6 @@ def class_logits(h_ND: torch.Tensor, vectors_KD: torch.Tensor, kind: Logits) -> 
     if kind == "cosine":
         h_ND = F.normalize(h_ND, dim=1)
     return h_ND @ F.normalize(vectors_KD, dim=1).T
-
-
-def changed_share(before_N: np.ndarray, after_N: np.ndarray, k: int) -> float:
-    """Share of points whose label changed, after the new clusters are matched one-to-one to the old ones."""
-    table = np.bincount(before_N * k + after_N, minlength=k * k).reshape(k, k)
-    old, new = linear_sum_assignment(table, maximize=True)
-    return float(1 - table[old, new].sum() / len(before_N))
 
 
 @dataclass

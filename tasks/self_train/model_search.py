@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from tasks.artifacts import Dataset, Model, Network, PseudoLabels, Representation
-from tasks.nn.training import curve_table
+from tasks.curves import curve_table
 from tasks.progress import report
 from tasks.tables.column_scores import column_of
 from tasks.tables.replicates import replicate_rows

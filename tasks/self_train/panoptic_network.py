@@ -12,7 +12,8 @@ from pydantic import Field
 from tasks import progress
 from tasks.artifacts import Checkpoint, Clusters, Dataset, Model, PseudoLabels, Representation, network_of
 from tasks.clustering.kmeans import assign
-from tasks.nn.training import Optimizer, build_optimizer, curve_table, learning_rate
+from tasks.curves import block_means
+from tasks.nn.training import Optimizer, build_optimizer, learning_rate
 from tasks.segmentation.copy_paste import CopyPaste
 from tasks.segmentation.copy_paste import copy_paste as paste_objects
 from tasks.segmentation.mask2former import QueryNetwork, QueryNetworkSettings
@@ -182,16 +183,7 @@ def _train(
             )
         if (step + 1) % every == 0 or step + 1 == steps:
             progress.report(round_ * steps + step + 1, rounds * steps, loss=history["loss"][-1])
-    ends = np.append(np.arange(every, steps, every), steps)
-    starts = np.append(0, ends[:-1])
-    return pd.concat(
-        [
-            curve_table(
-                name, round_ * steps + ends, [float(np.mean(y[a:b])) for a, b in zip(starts, ends, strict=True)]
-            )
-            for name, y in history.items()
-        ]
-    )
+    return pd.concat([block_means(name, y, every, before=round_ * steps) for name, y in history.items()])
 
 
 def _predict(

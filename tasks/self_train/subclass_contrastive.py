@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from tasks.artifacts import Clusters, Dataset, Model, PseudoLabels, Representation, network_of
 from tasks.cluster.within_class_kmeans import within_class_kmeans
+from tasks.curves import curve_table
 from tasks.nn.contrastive_losses import Pairs, subclass_balancing
 from tasks.nn.contrastive_training import (
     Device,
@@ -25,7 +26,7 @@ from tasks.nn.contrastive_training import (
     warm_start,
 )
 from tasks.nn.encoder import Encoder
-from tasks.nn.training import Optimizer, curve_table
+from tasks.nn.training import Optimizer
 from tasks.pseudo_label.subclass_labels import subclass_labels
 from tasks.vision.augmentation import Augmentation
 

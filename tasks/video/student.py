@@ -15,9 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from tasks import progress
+from tasks.curves import block_means
 from tasks.nn.lowres_net import LowResNet
 from tasks.nn.mask_unets import MaskUnet
-from tasks.nn.training import Optimizer, build_optimizer, curve_table, learning_rate
+from tasks.nn.training import Optimizer, build_optimizer, learning_rate
 from tasks.video.background import per_frame
 from tasks.vision.image_files import resize_images
 
@@ -124,10 +125,7 @@ def train_student(
             )
         if (step + 1) % 10 == 0 or step + 1 == steps:
             progress.report(step + 1, steps, loss=losses[-1])
-    every = max(1, steps // _CURVE_POINTS)
-    ends = np.append(np.arange(every, steps, every), steps)
-    starts = np.append(0, ends[:-1])
-    return curve_table("loss", ends, [float(np.mean(losses[a:b])) for a, b in zip(starts, ends, strict=True)])
+    return block_means("loss", losses, max(1, steps // _CURVE_POINTS))
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from tasks.artifacts import Clusters, Dataset, Model, PseudoLabels, Representation
 from tasks.cluster.feature_groups import feature_groups
+from tasks.curves import curve_table
 from tasks.evaluate.feature_ranking_metrics import METRICS, feature_ranking_metrics
-from tasks.nn.training import curve_table
 from tasks.prepare.sparse_clicks import sparse_clicks
 from tasks.pretrain.feature_scores import feature_scores
 from tasks.pseudo_label.feature_ranking import feature_ranking

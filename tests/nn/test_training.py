@@ -4,7 +4,7 @@ import torch
 from pydantic import ValidationError
 
 from tasks import progress
-from tasks.nn.training import Optimizer, build_optimizer, curve_table, learning_rate, train
+from tasks.nn.training import Optimizer, build_optimizer, learning_rate, train
 
 
 def squares(parameter, targets):
@@ -158,9 +158,3 @@ def test_optimizers(name, kind):
 def test_settings_are_checked(wrong):
     with pytest.raises(ValidationError):
         Optimizer(**wrong)
-
-
-def test_curve_table():
-    table = curve_table("loss", [1, 2], [0.5, 0.25])
-    assert table["x"].dtype == table["y"].dtype == np.float64
-    assert curve_table("loss", [], []).dtypes.to_dict() == table.dtypes.to_dict()

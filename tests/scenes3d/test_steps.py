@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from tasks.artifacts import Checkpoint, Dataset, Representation
 from tasks.cluster.supervoxel_kmeans import supervoxel_kmeans
@@ -16,7 +15,7 @@ from tasks.pretrain.point_features import point_features
 from tasks.pseudo_label.hard_labels import hard_labels
 from tasks.scenes3d.clouds import points_in
 from tasks.scenes3d.pooling import pooled_directions
-from tasks.self_train.iterative_self_training import changed_share, class_logits, iterative_self_training
+from tasks.self_train.iterative_self_training import class_logits, iterative_self_training
 from tasks.self_train.point_clusters_as_predictions import point_clusters_as_predictions
 from tasks.vision.filter_bank import filter_bank
 
@@ -257,13 +256,3 @@ def test_self_training_needs_a_network(rooms, labelled):
     raw = point_features(rooms, seed=0)
     with pytest.raises(ValueError, match="needs a network 'backbone'"):
         iterative_self_training(rooms, raw, *labelled, **SHORT)
-
-
-def test_changed_share_is_blind_to_the_numbers_of_clusters():
-    before = np.random.default_rng(0).integers(0, 5, 300)
-    assert changed_share(before, (before + 2) % 5, 5) == 0
-    after = np.where(np.arange(300) < 30, (before + 1) % 5, before)
-    table = np.zeros((5, 5))
-    np.add.at(table, (before, after), 1)
-    rows, columns = linear_sum_assignment(-table)
-    assert changed_share(before, after, 5) == pytest.approx(1 - table[rows, columns].sum() / 300)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from tasks import progress
 from tasks.artifacts import Dataset, Model, PseudoLabels
-from tasks.nn.training import curve_table
+from tasks.curves import curve_table
 
 
 def toy_vote(
