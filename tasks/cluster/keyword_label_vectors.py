@@ -12,11 +12,11 @@ from tasks.text.label_vectors import (
     Candidates,
     Selection,
     candidates,
-    cosine,
     keyword_query,
     known_keywords,
     label_vector,
 )
+from tasks.vectors import cosine
 
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Docs = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]

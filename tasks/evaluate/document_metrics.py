@@ -13,7 +13,8 @@ from tasks.curves import curve_table
 from tasks.figures import png
 from tasks.metrics.ranking import average_precision_at, true_positive_rates
 from tasks.text.figures import candidate_figure, document_map, roc_figure
-from tasks.text.label_vectors import Selection, candidates, cosine, label_vector
+from tasks.text.label_vectors import Selection, candidates, label_vector
+from tasks.vectors import cosine
 
 RANKS = 10
 NONE = -1

@@ -14,6 +14,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionMode
 from tasks import progress
 from tasks.artifacts import Checkpoint, Dataset, Network, Representation
 from tasks.nn.encoder import image_tensor
+from tasks.vectors import unit_features
 from tasks.vision_language.clip_model import pixels_for
 
 
@@ -73,10 +74,7 @@ def clip_features(
             progress.report(min(start + batch_size, len(images)), len(images))
     embedding = torch.cat(parts).numpy()
     if normalize:
-        norms = np.linalg.norm(embedding, axis=1, keepdims=True)
-        if not (norms > 0).all():
-            raise ValueError(f"normalize: sample {int((norms == 0).argmax())} has a zero feature vector")
-        embedding = embedding / norms
+        embedding = unit_features(embedding)
     sample = np.arange(len(images), dtype=np.int64)
     return Representation({"units": pd.DataFrame({"unit": sample, "sample": sample})}, {"embedding": embedding})
 

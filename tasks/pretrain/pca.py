@@ -8,6 +8,7 @@ from pydantic import Field
 from sklearn.decomposition import PCA
 
 from tasks.artifacts import Dataset, Representation
+from tasks.vectors import unit_features
 
 
 def pca(
@@ -46,10 +47,7 @@ def pca(
     model = PCA(dim, svd_solver=solver).fit(x[train])
     embedding = model.transform(x)
     if normalize:
-        norms = np.linalg.norm(embedding, axis=1, keepdims=True)
-        if not (norms > 0).all():
-            raise ValueError(f"normalize: sample {int((norms == 0).argmax())} has a zero feature vector")
-        embedding /= norms
+        embedding = unit_features(embedding)
     unit = np.arange(len(x), dtype=np.int64)
     return Representation(
         {"units": pd.DataFrame({"unit": unit, "sample": unit})}, {"embedding": embedding.astype(np.float32)}

@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from tasks.artifacts import Clusters, Dataset, PseudoLabels, Representation
-from tasks.text.label_vectors import confidence, cosine
+from tasks.text.label_vectors import confidence
+from tasks.vectors import cosine
 
 
 def similarity_threshold(

@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-
-def unit_rows(x_PD: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1 (float64); zero rows stay zero."""
-    x_PD = np.asarray(x_PD, dtype=np.float64)
-    length = np.linalg.norm(x_PD, axis=1, keepdims=True)
-    return x_PD / np.where(length > 0, length, 1)
+from tasks.vectors import unit
 
 
 def pooled_directions(x_PD: np.ndarray, group_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -21,14 +16,14 @@ def pooled_directions(x_PD: np.ndarray, group_P: np.ndarray) -> tuple[np.ndarray
     Normalised twice: rows before the mean, so that long ones do not dominate, and means after it.
     """
     groups, of_point = np.unique(group_P, return_inverse=True)
-    unit = unit_rows(x_PD)
-    sums = np.column_stack([np.bincount(of_point, column, minlength=len(groups)) for column in unit.T])
-    return unit_rows(sums / np.bincount(of_point)[:, None]), groups
+    columns = unit(x_PD).T
+    sums = np.column_stack([np.bincount(of_point, column, minlength=len(groups)) for column in columns])
+    return unit(sums / np.bincount(of_point)[:, None]), groups
 
 
 def units_to_cluster(x_PD: np.ndarray, group_P: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """What is clustered: directions of super-voxels (or, without groups, of points), and the unit int64 [P] of every point."""
     if group_P is None:
-        return unit_rows(x_PD), np.arange(len(x_PD))
+        return unit(x_PD), np.arange(len(x_PD))
     pooled, groups = pooled_directions(x_PD, group_P)
     return pooled, np.searchsorted(groups, group_P)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.artifacts import Clusters, Model, Representation
-from tasks.text.label_vectors import cosine
+from tasks.vectors import cosine
 
 
 def nearest_centroid(

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 
 from tasks.artifacts import Clusters, Representation
 from tasks.figures import COLOURS, subplots
-from tasks.text.label_vectors import unit
+from tasks.vectors import unit
 
 TOPIC_COLOURS = [COLOURS[i] for i in (0, 1, 2, 3, 4, 5)]
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.neighbors import LocalOutlierFactor
 
+from tasks.vectors import cosine, unit
+
 LOF_NEIGHBORS = 20
 
 
@@ -46,18 +48,6 @@ class Candidates:
     rows: np.ndarray
     similarity: np.ndarray
     kept: np.ndarray
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    """Vectors along the last axis scaled to length 1 (zero stays zero), float64."""
-    x = np.array(x, dtype=np.float64)
-    norm = np.linalg.norm(x, axis=-1, keepdims=True)
-    return np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
-
-
-def cosine(a_ND: np.ndarray, b_CD: np.ndarray) -> np.ndarray:
-    """Cosines float64 [N, C]; 0 where a vector is zero."""
-    return np.clip(unit(a_ND) @ unit(b_CD).T, -1.0, 1.0)
 
 
 def known_keywords(topics: Mapping[str, list[str]], index: Mapping[str, int]) -> dict[str, list[str]]:

@@ -16,7 +16,6 @@ import pytest
 
 from tasks.artifacts import Dataset, Representation
 from tasks.pretrain.doc2vec import doc2vec
-from tasks.text.label_vectors import cosine
 from tasks.text.paragraph_vectors import (
     ParagraphVectorSettings,
     fit_paragraph_vectors,
@@ -24,6 +23,7 @@ from tasks.text.paragraph_vectors import (
     rebuild_paragraph_vectors,
 )
 from tasks.text.tokens import tokenize
+from tasks.vectors import cosine
 
 WORDS = [[f"{letter}{c}word" for c in "abcdefghijklmno"] for letter in "xyz"]
 SMALL: dict[str, Any] = {"vector_size": 16, "window": 5, "epochs": 20, "min_count": 2, "sample": 0.0}

@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from tasks.artifacts import Dataset
 from tasks.pretrain.tfidf_lsa import tfidf_lsa
-from tasks.text.label_vectors import cosine
+from tasks.vectors import cosine
 
 
 def corpus(n: int = 40, held_out: int = 6) -> tuple[Dataset, list[str]]:

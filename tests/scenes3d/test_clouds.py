@@ -6,14 +6,13 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
-from sklearn.preprocessing import normalize
 
 from tasks.artifacts import Dataset
 from tasks.scenes3d.augmentation import Motion, moved
 from tasks.scenes3d.backprojection import backproject_features, bilinear, visible
 from tasks.scenes3d.cameras import intrinsics, look_at, render
 from tasks.scenes3d.clouds import clouds_of, supervoxels_of
-from tasks.scenes3d.pooling import pooled_directions, unit_rows, units_to_cluster
+from tasks.scenes3d.pooling import pooled_directions, units_to_cluster
 from tasks.scenes3d.primitives import Primitive
 from tasks.scenes3d.supervoxels import estimated_normals, graph_supervoxels, merge_graph
 from tasks.scenes3d.voxels import occupied_voxels
@@ -98,8 +97,6 @@ def test_pooling_normalises_points_and_means():
     assert groups.tolist() == [2, 7]
     # The long first row counts no more than the second; the zero row of group 2 has no direction.
     assert pooled == pytest.approx(np.array([[0, 1], [np.sqrt(0.5), np.sqrt(0.5)]]))
-    assert unit_rows(x)[:3] == pytest.approx(normalize(x)[:3])
-    assert (unit_rows(x)[3] == 0).all()
 
 
 def test_one_point_per_supervoxel_is_no_pooling():
