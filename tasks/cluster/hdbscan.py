@@ -69,7 +69,7 @@ def exact_labels(
         min_samples=min_samples + 1,
         allow_single_cluster=allow_single_cluster,
         max_cluster_size=max_cluster_size,
-        copy=True,
+        copy=True,  # pyright: ignore[reportArgumentType]
     ).fit(x_ND)
     labels = np.asarray(fit.labels_, dtype=np.int64)
     member = labels >= 0

@@ -42,7 +42,7 @@ def fit_mixture(x_np: np.ndarray, label_n: np.ndarray, k: int, *, ridge: float, 
         fit.responsibility_nK = np.exp(joint_nK - total_n)
         fit.means.append(mean_Kp)
         fit.covariances.append(covariance_Kpp)
-        fit.log_likelihoods.append(float(total_n.mean()))
+        fit.log_likelihoods.append(float(total_n.mean()))  # pyright: ignore[reportAttributeAccessIssue]
         if len(fit.log_likelihoods) > 1 and fit.log_likelihoods[-1] - fit.log_likelihoods[-2] < tol:
             break
     return fit

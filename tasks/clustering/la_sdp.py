@@ -53,7 +53,7 @@ def solve_sdp(
         y = np.broadcast_to(np.eye(n) * trace / n, c.shape).copy()
         w, u, v = y.copy(), np.zeros_like(c), np.zeros_like(c)
     else:
-        y, w, u, v, rho = (np.array(part) if isinstance(part, np.ndarray) else part for part in state)
+        y, w, u, v, rho = (np.array(part) if isinstance(part, np.ndarray) else part for part in state)  # pyright: ignore[reportAssignmentType]
     x, primal, dual, step = y, np.inf, np.inf, 0
     for step in range(1, steps + 1):
         x = project_affine((y - u + w - v) / 2 - c / (2 * rho), trace)
@@ -72,7 +72,7 @@ def solve_sdp(
             rho *= factor
             u /= factor
             v /= factor
-    return Solution(x, step, primal, dual, float((cost_Bnn * x).sum()), (y, w, u, v, rho))
+    return Solution(x, step, primal, dual, float((cost_Bnn * x).sum()), (y, w, u, v, rho))  # pyright: ignore[reportArgumentType]
 
 
 def project_affine(m_Bnn: np.ndarray, trace: float) -> np.ndarray:

@@ -66,7 +66,7 @@ def fraud_metrics(
     values |= dict(zip(("precision", "recall", "f1"), scores(fraud_N, flagged_N, unknown_N * 1.0), strict=True))
     values |= {
         "clusters": float(len(table)),
-        "risky_clusters": float(table["risky"].sum()),
+        "risky_clusters": float(table["risky"].sum()),  # pyright: ignore[reportArgumentType]
         "noise_share": float((cluster_N < 0).mean()),
         "rules": float(len(model.meta["rules"])),
     }
@@ -85,7 +85,7 @@ def fraud_metrics(
     metrics.meta["values"] = values
     if figures and "condensed_tree" in clusters.tables:
         metrics.figures["condensed_tree"] = condensed_tree_figure(clusters, table)
-    if figures and "attention" in representation.arrays and table["risky"].any():
+    if figures and "attention" in representation.arrays and table["risky"].any():  # pyright: ignore[reportGeneralTypeIssues]
         metrics.figures["risky_cluster"] = strips_figure(dataset, representation, clusters, table, model)
     return metrics
 

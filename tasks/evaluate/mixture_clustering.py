@@ -50,10 +50,10 @@ def mixture_clustering(
         "normalized_mutual_information": float(normalized_mutual_info_score(truth_n, label_n)),
     }
     predictions = model.tables["predictions"]
-    test = predictions[predictions["sample"].isin(np.flatnonzero(dataset.samples["split"] == "test"))]
+    test = predictions[predictions["sample"].isin(np.flatnonzero(dataset.samples["split"] == "test"))]  # pyright: ignore[reportArgumentType]
     if len(test):
-        truth = dataset.labels("label", test["sample"].to_numpy())
-        values["heldout_error"] = 1 - clustering_accuracy(test["prediction"].to_numpy(), truth)
+        truth = dataset.labels("label", test["sample"].to_numpy())  # pyright: ignore[reportAttributeAccessIssue]
+        values["heldout_error"] = 1 - clustering_accuracy(test["prediction"].to_numpy(), truth)  # pyright: ignore[reportAttributeAccessIssue]
     for name in ("solver_steps", "primal_residual", "dual_residual", "not_converged"):
         if name in clusters.meta:
             values[name] = float(clusters.meta[name])

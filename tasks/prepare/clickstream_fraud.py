@@ -95,7 +95,7 @@ def clickstream_fraud(
     chains = structure.dirichlet(np.full(events, 0.25), size=(CHAINS, events)).cumsum(axis=2)
     scripts = [_script(events, structure) for _ in sizes]
     streams = [
-        _follow(*scripts[g - 1], events, content) if g else _wander(chains[content.integers(CHAINS)], content)
+        _follow(*scripts[g - 1], events, content) if g else _wander(chains[content.integers(CHAINS)], content)  # pyright: ignore[reportCallIssue]
         for g in group_N
     ]
     events_NT, gaps_NT = np.zeros((n, max_length), np.int16), np.zeros((n, max_length), np.float32)
@@ -122,7 +122,7 @@ def clickstream_fraud(
             "sample": np.arange(n),
             "split": pd.Series(np.where(train_N, "train", "test"), dtype="str"),
             "label": pd.array(fraud_N.astype(np.int64), dtype="Int64"),
-            "given_label": pd.array(np.where(known_N, 1, None), dtype="Int64"),
+            "given_label": pd.array(np.where(known_N, 1, None), dtype="Int64"),  # pyright: ignore[reportArgumentType, reportCallIssue]
         }
     )
     arrays = {

@@ -102,7 +102,7 @@ def scaled_features(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     names = dataset.meta["feature_names"]
     log = np.isin(names, dataset.meta["log_features"])
     if (x_NF[:, log] < 0).any():
-        column = int((x_NF < 0).any(axis=0).nonzero()[0][0])
+        column = int((x_NF < 0).any(axis=0).nonzero()[0][0])  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError(f"dataset: feature '{names[column]}' is negative; take it out of log_features")
     x_NF[:, log] = np.log1p(x_NF[:, log])
     return x_NF

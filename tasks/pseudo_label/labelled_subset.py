@@ -21,7 +21,7 @@ def labelled_subset(
     Raises ValueError: no label granted in train, a class without label, fewer than `per_class` of one.
     """
     units = representation.tables["units"][["unit", "sample"]]
-    sample = units["sample"].to_numpy()
+    sample = units["sample"].to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
     granted = dataset.samples.get("given_label")
     if granted is None or granted.isna().all():
         raise ValueError("dataset: no label is granted; say 'grant: train' for the data set")

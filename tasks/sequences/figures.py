@@ -36,7 +36,7 @@ def condensed_tree_figure(clusters: Clusters, table: pd.DataFrame) -> bytes:
             left[c] = at
             at += born[c][2]
     least = float(density[density > 0].min())
-    shown = Normalize(0, max(0.5, float(table["share"].max()) if len(table) else 0.5))
+    shown = Normalize(0, max(0.5, float(table["share"].max()) if len(table) else 0.5))  # pyright: ignore[reportArgumentType]
     colours = matplotlib.colormaps["YlOrRd"]
     ids = clusters.tables["units"]["cluster"].to_numpy()
     share_of = _shares(tree, table, n, ids)
@@ -56,7 +56,7 @@ def condensed_tree_figure(clusters: Clusters, table: pd.DataFrame) -> bytes:
     axes.set(yscale="log", ylabel="density (1 / distance)", xlabel="units", xlim=(0, n))
     axes.invert_yaxis()
     axes.set_title("Condensed tree; outlined: clusters that were selected", loc="left")
-    figure.colorbar(matplotlib.cm.ScalarMappable(shown, colours), ax=axes, label="share known to be bad")
+    figure.colorbar(matplotlib.cm.ScalarMappable(shown, colours), ax=axes, label="share known to be bad")  # pyright: ignore[reportAttributeAccessIssue]
     return png(figure)
 
 
@@ -77,7 +77,7 @@ def strips_figure(
     dataset: Dataset, representation: Representation, clusters: Clusters, table: pd.DataFrame, model: Model
 ) -> bytes:
     """Event strips of members of the largest risky cluster with a rule, aligned; opacity is attention."""
-    risky = table[table["risky"]].sort_values(["size", "cluster"], ascending=[False, True])["cluster"].tolist()
+    risky = table[table["risky"]].sort_values(["size", "cluster"], ascending=[False, True])["cluster"].tolist()  # pyright: ignore[reportCallIssue]
     rules = {rule["cluster"]: rule["text"] for rule in model.meta["rules"]}
     chosen = next((c for c in risky if c in rules), risky[0])
     units = clusters.tables["units"]
