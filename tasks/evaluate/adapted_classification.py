@@ -11,9 +11,9 @@ import torch
 from matplotlib.axes import Axes
 
 from tasks.artifacts import Dataset, Metrics, Model, PseudoLabels, Representation
+from tasks.curves import curve_table
 from tasks.figures import png, subplots
 from tasks.metrics.classification import recall_by_class
-from tasks.nn.training import curve_table
 from tasks.vision_language.cache import votes
 from tasks.vision_language.features import features_and_classes
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from tasks import progress
 from tasks.artifacts import Dataset, Model, PseudoLabels, Representation, network_of
-from tasks.nn.training import curve_table
+from tasks.curves import curve_table
 from tasks.vision_language.adapters import Adapters, marginal_loss
 from tasks.vision_language.cache import cache_logits
 from tasks.vision_language.features import unlabeled_units
