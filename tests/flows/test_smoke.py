@@ -37,6 +37,7 @@ def run(folder: Path, *command: str) -> str:
     return said
 
 
+@pytest.mark.timeout(1500)  # some minutes on two cores, which other tests share
 def test_all_methods_run_to_a_verdict(clone: Path) -> None:
     said = run(clone, "unlabeled", "run", "--all", "--profile", "smoke")
     methods = read_yaml(clone / "params.yaml")["methods"]
