@@ -77,21 +77,13 @@ def execute(
             outcome = ran
         logged = _log_late(err)
     names = methods or list(read_yaml()["methods"])
-    counts = {
-        s: sum(state == s for state in outcome.states.values())
-        for s in ("ran", "restored", "fresh", "failed", "skipped")
-    }
     from flows.cli import print_claims
 
     print_claims(names)
-    said = ", ".join(f"{n} {s}" for s, n in counts.items() if n)
-    out.print(
-        f"\n{said} in {time.monotonic() - started:.0f} s" + (f"; {logged} late evaluation(s) logged" if logged else "")
-    )
-    for stage, message in outcome.errors.items():
-        if outcome.states[stage] == "failed":
-            for line in message.splitlines():
-                err.print("[red]error:[/] " + line.replace("[", r"\["))
+    late = f"; {logged} late evaluation(s) logged" if logged else ""
+    out.print(f"\n{outcome.counts()} in {time.monotonic() - started:.0f} s{late}")
+    for line in outcome.told():
+        err.print(f"[red]error:[/] {escape(line)}")
     if outcome.failed:
         err.print("the other methods are up to date; mend the above and run the same command again")
         return 2 if outcome.bad_input else 1

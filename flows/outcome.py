@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+STATES = ("ran", "restored", "fresh", "failed", "skipped")
+
 
 @dataclass
 class Outcome:
@@ -17,3 +19,17 @@ class Outcome:
     @property
     def failed(self) -> bool:
         return bool(self.errors)
+
+    def counts(self) -> str:
+        """`3 ran, 6 restored`: how many stages came to which state."""
+        states = list(self.states.values())
+        return ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)
+
+    def told(self) -> list[str]:
+        """The lines that say why stages failed; those skipped for it are left out."""
+        return [
+            line
+            for stage, message in self.errors.items()
+            if self.states[stage] == "failed"
+            for line in message.splitlines()
+        ]

@@ -19,10 +19,9 @@ from httpx import HTTPError, TransportError
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import CancelledRun
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Completed, Failed
 
 from flows import results, tracking, versioning, warm
 from flows.live import View, past
@@ -50,8 +49,8 @@ def worth_retrying(task: Any, task_run: Any, state: Any) -> bool:
     persist_result=False,
     cache_policy=NO_CACHE,
 )
-def run_stage(stage: str, graph: versioning.Graph) -> str:
-    """Bring one stage up to date. Returns `ran`, `restored` or `fresh`."""
+def run_stage(stage: str, graph: versioning.Graph) -> State[str]:
+    """Bring one stage up to date. Returns `ran`, `restored` or `fresh`, which is also the state's message."""
     logger, last = get_run_logger(), 0.0
     progress_bar = ProgressArtifact(stage)
 
@@ -68,7 +67,8 @@ def run_stage(stage: str, graph: versioning.Graph) -> str:
             last = time.monotonic() if progress else last
             progress_bar.update(line)
 
-    return graph.reproduce(stage, on_line)
+    became = graph.reproduce(stage, on_line)
+    return Completed(message=became, data=became)
 
 
 class ProgressArtifact:
@@ -107,11 +107,12 @@ _settled: Outcome | None = None  # of this process's run, once every stage is se
 
 
 @flow(name="unlabeled", flow_run_name=lambda: flow_title(), persist_result=False)
-def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bool = False) -> Outcome | State:
+def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bool = False) -> State:
     """Bring the stages of `methods` (default: everything declared) up to date and log what is new to MLflow.
 
     `jobs`: stages side by side (default: one per core). Their steps share the cores whatever it is.
     `pull`: take from the DVC remote what the local cache lacks. Waits while another run holds the workspace.
+    Fails, once all is settled, if a stage has failed.
     """
     global _settled
     os.environ[versioning.FLOW_RUN] = str(flow_run.id or "")
@@ -151,7 +152,9 @@ def pipeline(methods: list[str] | None = None, jobs: int | None = None, pull: bo
     create_markdown_artifact(
         f"{table}\nMLflow:\n\n{runs}" if runs else table, key="verdicts", description="Claims of this run's methods"
     )
-    return outcome
+    if outcome.failed:
+        return Failed(message="; ".join([outcome.counts(), *outcome.told()]))
+    return Completed(message=outcome.counts())
 
 
 def flow_title() -> str:
@@ -170,7 +173,7 @@ class Schedule:
         self._upstream = {stage: graph.upstream(stage) for stage in stages}
         self._waiting = longest_first(self._upstream)
         self._stale = set(graph.changes(stages))
-        self._running: dict[str, tuple[PrefectFuture[str], float]] = {}
+        self._running: dict[str, tuple[PrefectFuture[Any], float]] = {}
         self._done: queue.Queue[str] = queue.Queue()
         self._outcome = Outcome()
 
@@ -274,11 +277,13 @@ def run_pipeline(
     _view, _settled = view, None
     try:
         with _ctrl_c_stops_stages():
-            outcome = pipeline(methods, jobs, pull)
-        assert isinstance(outcome, Outcome)  # Prefect raises where the flow returns a state
-        return outcome
-    except CancelledRun:
-        raise KeyboardInterrupt from None
+            state: State = pipeline(methods, jobs, pull, return_state=True)
+        if state.is_cancelled():
+            raise KeyboardInterrupt
+        if _settled is None:
+            state.result()  # raises what went wrong
+        assert _settled is not None
+        return _settled
     except TransportError as error:
         if _settled is None:
             raise
@@ -291,9 +296,11 @@ def run_pipeline(
 
 def end_of_run() -> None:
     """Let the temporary server write down how all went, and DVC look over the files, so that the next run need not."""
+    if warm.stopping():
+        wait_for_records(seconds=1.0)  # who has pressed Ctrl-C wants the end more than the record of it
+        return
     with ThreadPoolExecutor(1, thread_name_prefix="stamp") as stamping:
-        if not warm.stopping():
-            stamping.submit(nothing_to_do, None)
+        stamping.submit(nothing_to_do, None)
         wait_for_records()
 
 

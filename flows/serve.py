@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from flows.tracking import tracking_uri
+from flows.tracking import PAGES, tracking_uri
 from tasks.params import read_yaml
 from tasks.state import STATE
 
@@ -44,7 +44,7 @@ def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> i
         if not mlflow.startswith("http"):  # else MLflow has a server already
             arguments = ["ui", "--host", host, "--port", str(mlflow_port), "--backend-store-uri", mlflow]
             running["mlflow"] = _start("mlflow", arguments)
-            mlflow = f"http://{host}:{mlflow_port}"
+            mlflow = os.environ[PAGES] = f"http://{host}:{mlflow_port}"
         _wait_for(f"{api}/health", running["prefect"])
         _prefect("pool", ["work-pool", "create", POOL, "--type", "process", "--overwrite"])
         running["worker"] = _start("prefect", ["worker", "start", "--pool", POOL, "--type", "process"], log="worker")

@@ -70,8 +70,8 @@ def kill_temporary_server() -> None:
         server.kill()
 
 
-def wait_for_records() -> None:
-    """Wait, some seconds at most, until the temporary server has written down how all task runs ended.
+def wait_for_records(seconds: float = RECORD_SECONDS) -> None:
+    """Wait, `seconds` at most, until the temporary server has written down how all task runs ended.
 
     Prefect sends the states of task runs as events, which the server stores later; stopped at once, it loses them.
     """
@@ -80,7 +80,7 @@ def wait_for_records() -> None:
         return
     client = get_client(sync_client=True)
     unfinished = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=NOT_FINAL)))
-    deadline = time.monotonic() + RECORD_SECONDS
+    deadline = time.monotonic() + seconds
     with client, suppress(HTTPError):
         while client.read_task_runs(task_run_filter=unfinished, limit=1) and time.monotonic() < deadline:
             time.sleep(0.2)

@@ -31,6 +31,7 @@ STORE = STATE / "mlflow.db"
 ARTIFACTS = STATE / "mlartifacts"
 TIMEOUT_SECONDS = "10"
 TAGS = "UNLABELED_TAGS"  # JSON object: more tags for every run that this process logs
+PAGES = "UNLABELED_MLFLOW_PAGES"  # where the store has pages, if its own address is none: set by `unlabeled serve`
 LOCK = STATE / "tracking.lock"
 
 
@@ -94,7 +95,7 @@ def sync(warn: Callable[[str], None]) -> int:
 
 
 def runs_of(flow_run: str) -> list[str]:
-    """Markdown links to the MLflow runs of one Prefect flow run; names and ids where MLflow has no pages."""
+    """Markdown links to the MLflow runs of one Prefect flow run; names and ids where MLflow is not known to have pages."""
     waits = "some results wait for MLflow: run 'unlabeled sync' when it is back"
     try:
         connection, uri = client(), tracking_uri().rstrip("/")
@@ -103,9 +104,9 @@ def runs_of(flow_run: str) -> list[str]:
         found = connection.search_runs(experiments, wanted)
     except Exception:  # `sync` has said what is wrong with it
         return [waits]
-    pages = uri.startswith("http")
+    pages = uri if uri.startswith("http") else os.environ.get(PAGES)
     links = [
-        f"[{run.info.run_name}]({uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
+        f"[{run.info.run_name}]({pages}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
         if pages
         else f"{run.info.run_name}: run {run.info.run_id} in {uri}"
         for run in found

@@ -10,7 +10,6 @@ from prefect.states import Completed, Failed
 from ruamel.yaml import YAML
 
 from flows import versioning
-from flows.outcome import Outcome
 from flows.pipeline import pipeline
 from flows.workspace import enter_workspace
 from tasks.declaration import Call, merge
@@ -32,11 +31,9 @@ def watch(methods: list[str] | None = None) -> State:
         return Completed(message="no data changed")
     for method, datasets in affected.items():
         get_run_logger().info("%s: files of %s changed", method, ", ".join(datasets))
-    outcome = pipeline(list(affected))
-    names = ", ".join(affected)
-    if isinstance(outcome, Outcome) and outcome.failed:
-        return Failed(message=f"data of {names} changed; " + "; ".join(outcome.errors.values()))
-    return Completed(message=f"data of {names} changed; brought up to date")
+    state: State = pipeline(list(affected), return_state=True)
+    message = f"data of {', '.join(affected)} changed; {state.message}"
+    return Completed(message=message) if state.is_completed() else Failed(message=message)
 
 
 def affected_methods(methods: list[str] | None = None) -> dict[str, list[str]]:

@@ -1,12 +1,13 @@
-"""Fixtures for tests of the drivers on graphs of plain shell commands."""
+"""Fixtures for tests of the drivers: graphs of plain shell commands, other disks, free ports."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ class GraphProcess:
     """Client of `graph_process.py`, which says what can be asked."""
 
     def __init__(self, *wrapper: str):
+        self._asked = 0
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "PREFECT_", "UNLABELED_"))}
         environment |= {"PYTHONPATH": str(HERE.parents[1]), "DVC_NO_ANALYTICS": "1", "PREFECT_LOGGING_LEVEL": "ERROR"}
         self._process = subprocess.Popen(
@@ -58,11 +60,14 @@ class GraphProcess:
         allowed = request.pop("crash", False)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"folder": str(folder), "action": action, **request}) + "\n")
+        self._asked += 1
+        question = {"number": self._asked, "folder": str(folder), "action": action, **request}
+        self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, "the process has ended; see its standard error"
         answer = json.loads(line)
+        assert answer["number"] == self._asked, "answer to another question"
         assert allowed or "crash" not in answer, answer["crash"]
         return answer
 
@@ -89,3 +94,28 @@ def graphs() -> Iterator[GraphProcess]:
     process = GraphProcess()
     yield process
     process.close()
+
+
+@pytest.fixture(scope="session")
+def with_mount() -> Callable[[Path, str], tuple[str, ...]]:
+    """`with_mount(folder, mount)`: what to put before a command that is to see `folder` ("$0") mounted in its own way."""
+
+    def wrapper(folder: Path, mount: str) -> tuple[str, ...]:
+        unshare = ("unshare", "-rm", "sh", "-c")
+        if subprocess.run([*unshare, mount, str(folder)], capture_output=True).returncode:
+            pytest.skip("user namespaces with mounts are not allowed here")
+        return (*unshare, f'{mount} && exec "$@"', str(folder))
+
+    return wrapper
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """`free_port()`: a port of 127.0.0.1 on which nobody listens."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    return find

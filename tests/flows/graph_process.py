@@ -3,13 +3,13 @@
 `python graph_process.py` imports DVC and the flow once and answers each line of JSON on standard input with one
 on standard output, from a forked child: every request meets a fresh process, a fresh `Repo`, and costs no start.
 
-Request: `{"folder": ..., "action": "drive" | "repro" | "dry" | "status"}` and, if wanted,
+Request: `{"number": ..., "folder": ..., "action": "drive" | "repro" | "dry" | "status"}` and, if wanted,
 - `jobs`: stages side by side;
 - `kill: [n, half]`: end the child by SIGKILL just before its n-th change of a file (or start of a command). If `half`,
   a file that was to be rewritten in place is first cut to half its length, as when death comes between two writes;
 - `clock`: seconds by which the child's clock is wrong;
 - `outlive`: what the child has started is left alone when it has ended.
-Answer: `{"states", "errors", "operations", "killed"}`, or `{"crash": traceback}`.
+Answer: `{"states", "errors", "operations", "killed"}`, or `{"crash": traceback}`, and the request's `number`.
 """
 
 from __future__ import annotations
@@ -214,7 +214,8 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # DVC prints, and so do stages
     import_all()
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
+        request = json.loads(line)
+        print(json.dumps({**answer(request), "number": request["number"]}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,10 @@ def test_failure_of_one_method_does_not_stop_another(ran_workspace) -> None:
     # Equal declarations of equal methods give equal results.
     assert outputs(after)["cluster@second"][0][1] == outputs(after)["cluster@toy"][0][1]
     assert (ran_workspace.folder / "results/second.json").is_file()
+    # A schedule's run is not green either.
+    flow = "from flows.pipeline import pipeline; s = pipeline(return_state=True); print(s.type.value, s.message)"
+    scheduled = ran_workspace.run(sys.executable, "-c", flow)
+    assert re.match(r"FAILED \d+ fresh, 1 failed, 1 skipped; self_train@toy: loss is nan at step 3", scheduled.stdout)
 
 
 @pytest.mark.slow

@@ -18,14 +18,8 @@ from tests.conftest import BIN, REPOSITORY
 pytestmark = pytest.mark.slow
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.fixture
-def served(toy_workspace, tmp_path: Path, wait_until) -> Iterator[tuple[Any, Any, str, str]]:
+def served(toy_workspace, tmp_path: Path, wait_until, free_port) -> Iterator[tuple[Any, Any, str, str]]:
     """A workspace whose `nightly` is due every 20 seconds, its server process, and the addresses of Prefect and MLflow."""
     shutil.copy2(REPOSITORY / "prefect.yaml", toy_workspace.folder)
     toy_workspace.edit(
@@ -80,7 +74,7 @@ def test_the_end_of_it_leaves_no_process(served, wait_until) -> None:
     wait_until(lambda: not workspace.processes(), 15, "all processes end")
 
 
-def test_mlflow_has_a_server_elsewhere(toy_workspace, tmp_path: Path, wait_until) -> None:
+def test_mlflow_has_a_server_elsewhere(toy_workspace, tmp_path: Path, wait_until, free_port) -> None:
     shutil.copy2(REPOSITORY / "prefect.yaml", toy_workspace.folder)
     process = toy_workspace.start(
         str(BIN / "unlabeled"), "serve", "--prefect-port", str(free_port()),
@@ -96,7 +90,7 @@ def test_mlflow_has_a_server_elsewhere(toy_workspace, tmp_path: Path, wait_until
         process.wait(30)
 
 
-def test_port_that_is_taken(toy_workspace, tmp_path: Path) -> None:
+def test_port_that_is_taken(toy_workspace, tmp_path: Path, free_port) -> None:
     shutil.copy2(REPOSITORY / "prefect.yaml", toy_workspace.folder)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
