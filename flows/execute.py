@@ -78,6 +78,7 @@ def execute(
         logged = _log_late(err)
     names = methods or list(read_yaml()["methods"])
     from flows.cli import print_claims
+    from flows.results import load_result
 
     print_claims(names)
     late = f"; {logged} late evaluation(s) logged" if logged else ""
@@ -85,7 +86,11 @@ def execute(
     for line in outcome.told():
         err.print(f"[red]error:[/] {escape(line)}")
     if outcome.failed:
-        err.print("the other methods are up to date; mend the above and run the same command again")
+        behind = [name for name in names if outcome.states.get(f"evaluate@{name}") in ("failed", "skipped")]
+        if former := [name for name in behind if load_result(name)]:
+            err.print(f"what the table says of {', '.join(former)} is from an earlier run")
+        others = "the other methods are up to date; " if len(behind) < len(names) else ""
+        err.print(f"{others}mend the above and run the same command again")
         return 2 if outcome.bad_input else 1
     _where_to_look(names, out)
     return 0

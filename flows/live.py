@@ -18,12 +18,7 @@ from tasks import cores
 from tasks.console import INTERVAL
 from tasks.state import read_run
 
-MARK = {
-    "ran": "[green]ran[/]",
-    "restored": "[cyan]restored[/]",
-    "failed": "[red]failed[/]",
-    "skipped": "[yellow]skipped[/]",
-}
+COLOUR = {"ran": "green", "restored": "cyan", "failed": "red", "skipped": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ class View:
             self._running.pop(stage, None)
             self._settled.add(stage)
         if state != "fresh":
-            self._err.print(f"  {MARK.get(state, state):<20} {stage}  [dim]{seconds:.1f} s[/]")
+            self._err.print(f"  [{COLOUR[state]}]{state:<8}[/]  {stage}  [dim]{seconds:.1f} s[/]")
 
     def warn(self, text: str) -> None:
         self._err.print(f"[yellow]warning:[/] {escape(text)}")

@@ -69,9 +69,10 @@ def sweep(method: str, grid: dict[str, list[Any]], metric: str | None = None, jo
             log.info("%s: %s", variant.label, line.strip())
 
     comparison = run_sweep(plan_sweep(method, write_grid(grid), metric), jobs, say)
-    log_sweep(comparison, write_files(comparison), log.warning, flow_run=str(flow_run.id or ""))
+    page = log_sweep(comparison, write_files(comparison), log.warning, flow_run=str(flow_run.id or ""))
     key = f"sweep-{method}".replace("_", "-")
-    create_markdown_artifact(comparison.markdown(), key=key, description=f"Variants of {method}")
+    link = f"\n[Compare the variants in MLflow]({page})\n" if page else ""
+    create_markdown_artifact(comparison.markdown() + link, key=key, description=f"Variants of {method}")
     for row in comparison.failed:
         log.error("%s: %s", row.variant.label, "; ".join(row.finished.errors))
     message = " ".join(comparison.conclusion()[:-1])

@@ -45,7 +45,7 @@ def sweep_command(
             err.file.flush()
             os._exit(INTERRUPTED)  # all has ended; on a busy machine Python's own end takes seconds
         paths = write_files(comparison)
-        log_sweep(comparison, paths, lambda text: err.print(f"[yellow]warning:[/] {escape(text)}"))
+        page = log_sweep(comparison, paths, lambda text: err.print(f"[yellow]warning:[/] {escape(text)}"))
     table = Table(*COLUMNS, box=None, header_style="bold")
     table.columns[1].header = plan.metric
     for row in comparison.rows:
@@ -53,7 +53,7 @@ def sweep_command(
     out.print(table, soft_wrap=not out.is_terminal)
     out.print()
     files = f"files: {' '.join(str(path) for path in paths)}"
-    mlflow = f"MLflow: experiment {plan.method}, search for: {where(comparison)}"
+    mlflow = f"MLflow: {page or f'experiment {plan.method}, search for: {where(comparison)}'}"
     for line in [*comparison.conclusion(), files, mlflow]:
         out.print(line, markup=False, soft_wrap=True)
     for row in comparison.failed:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flows import tracking
 from flows.comparison import Comparison, Row
@@ -22,15 +23,21 @@ from tasks.record import git_commit
 KIND, TABLE, VARIANT = "kind", "sweep", "variant"  # the tag and its values
 
 
-def log_sweep(comparison: Comparison, files: list[Path], warn: Callable[[str], None], flow_run: str = "") -> None:
-    """Log a finished sweep, once for the same results; trouble with MLflow is a warning, never an error."""
+def log_sweep(comparison: Comparison, files: list[Path], warn: Callable[[str], None], flow_run: str = "") -> str | None:
+    """Log a finished sweep, once for the same results; trouble with MLflow is a warning, never an error.
+
+    Returns the address of the page that compares the variants, if MLflow is known to have pages.
+    """
     tracking.quick_failure()
     try:
         with tracking.one_writer():
-            _log(tracking.client(), comparison, files, flow_run)
+            experiment, runs = _log(tracking.client(), comparison, files, flow_run)
     except Exception as error:  # whatever a tracking server does, the table is on disk
         said = (str(error) or type(error).__name__).splitlines()[0][:200]
         warn(f"MLflow at {tracking.tracking_uri()} did not take the sweep ({said}); the same command again logs it")
+        return None
+    asked = f"runs={quote(json.dumps(runs))}&experiments={quote(json.dumps([experiment]))}"
+    return f"{pages}/#/compare-runs?{asked}" if (pages := tracking.pages()) else None
 
 
 def where(comparison: Comparison) -> str:
@@ -38,14 +45,15 @@ def where(comparison: Comparison) -> str:
     return f"tags.{KIND} = '{VARIANT}' and tags.sweep = '{comparison.plan.id}'"
 
 
-def _log(client: Any, comparison: Comparison, files: list[Path], flow_run: str) -> None:
+def _log(client: Any, comparison: Comparison, files: list[Path], flow_run: str) -> tuple[str, list[str]]:
+    """Returns the ids of the experiment and of the variants' runs."""
     plan = comparison.plan
     found = {row.variant.name: [row.finished.errors, _metrics(comparison, row)] for row in comparison.rows}
     entry = f"{plan.id}-{sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]}"
     experiment = tracking.experiment_of(client, plan.method)
     earlier = client.search_runs([experiment], f"tags.`{tracking.ENTRY}` = '{entry}'")
     if any(run.data.tags[KIND] == TABLE and run.info.status == "FINISHED" for run in earlier):
-        return
+        return experiment, [run.info.run_id for run in reversed(earlier) if run.data.tags[KIND] == VARIANT]
     for run in earlier:  # half logged, when its process died
         client.delete_run(run.info.run_id)
     tags = {tracking.ENTRY: entry, "sweep": plan.id, "profile": plan.profile, "git.commit": git_commit(),
@@ -55,16 +63,16 @@ def _log(client: Any, comparison: Comparison, files: list[Path], flow_run: str) 
     parent = client.create_run(
         experiment, run_name=f"sweep {', '.join(keys)}", tags={**tags, KIND: TABLE, **chosen}
     ).info.run_id
-    for row in comparison.rows:
-        _log_variant(client, experiment, parent, comparison, row, tags)
+    runs = [_log_variant(client, experiment, parent, comparison, row, tags) for row in comparison.rows]
     for path in files:
         client.log_artifact(parent, str(path))
     client.set_terminated(parent, "FINISHED")
+    return experiment, runs
 
 
 def _log_variant(
     client: Any, experiment: str, parent: str, comparison: Comparison, row: Row, tags: dict[str, str]
-) -> None:
+) -> str:
     from mlflow.entities import Metric, Param
 
     variant = row.variant
@@ -78,6 +86,7 @@ def _log_variant(
     metrics = [Metric(tracking.metric_name(k), v, now, 0) for k, v in _metrics(comparison, row).items()]
     client.log_batch(run_id, params=params, metrics=metrics)
     client.set_terminated(run_id, "FAILED" if row.finished.errors else "FINISHED")
+    return run_id
 
 
 def _metrics(comparison: Comparison, row: Row) -> dict[str, float]:

@@ -40,6 +40,12 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE.resolve()}"
 
 
+def pages() -> str | None:
+    """Address of MLflow's pages, if they are known to be there."""
+    uri = tracking_uri()
+    return uri.rstrip("/") if uri.startswith("http") else os.environ.get(PAGES)
+
+
 def waiting() -> list[Path]:
     """Evaluations that MLflow does not have yet, oldest first."""
     return sorted(p for p in OUTBOX.glob("*") if p.is_dir() and not p.name.startswith("."))
@@ -104,10 +110,10 @@ def runs_of(flow_run: str) -> list[str]:
         found = connection.search_runs(experiments, wanted)
     except Exception:  # `sync` has said what is wrong with it
         return [waits]
-    pages = uri if uri.startswith("http") else os.environ.get(PAGES)
+    at = pages()
     links = [
-        f"[{run.info.run_name}]({pages}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
-        if pages
+        f"[{run.info.run_name}]({at}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
+        if at
         else f"{run.info.run_name}: run {run.info.run_id} in {uri}"
         for run in found
     ]

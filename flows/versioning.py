@@ -286,10 +286,11 @@ class Graph:
                 _compare_with_hashes(repo)
                 # DVC has written its new dependencies into the stage before it ran: a second try would find
                 # nothing changed. What counts is what dvc.lock says.
-                self._stages[name] = self._stages[name].reload()
-                repo.checkout(targets=[name], force=True)
+                stage = self._stages[name] = self._stages[name].reload()
+                if all(out.hash_info for out in stage.outs):  # else it has never run, of which DVC would warn
+                    repo.checkout(targets=[name], force=True)
         except DvcException:
-            return  # it has never run, or its outputs are not in the cache: there is nothing to give back
+            return  # its outputs are not in the cache: there is nothing to give back
 
 
 def lock_hashes(path: Path = LOCK) -> dict[str, dict[str, str]]:

@@ -52,6 +52,7 @@ def test_schedule_fires_and_ends_in_mlflow(served, wait_until) -> None:
     wait_until(lambda: bool(flow_runs(api, **done)), 240, "a scheduled run ends")
     run = flow_runs(api, **done)[0]
     assert run["state"]["type"] == "COMPLETED", run["state"]
+    assert run["state"]["message"] == f"{len(workspace.lock()) - 1} ran"  # all but the fingerprint
     assert run["name"] == "all methods"
     assert run["parameters"] == {"methods": None}
     assert set(run["tags"]) == {"auto-scheduled", "unlabeled"}
@@ -63,7 +64,7 @@ def test_schedule_fires_and_ends_in_mlflow(served, wait_until) -> None:
     assert {r.data.tags["prefect.flow_run"] for r in logged} == {run["id"]}
     (parent,) = [r for r in logged if r.data.tags.get("unlabeled.parent") == "yes"]
     (artifact,) = httpx.post(f"{api}/artifacts/latest/filter", json={}, timeout=30).json()
-    assert parent.info.run_id in artifact["data"]
+    assert f"]({mlflow}/#/experiments/{experiment.experiment_id}/runs/{parent.info.run_id})" in artifact["data"]
     assert "| `toy` | accuracy |" in artifact["data"]
 
 

@@ -348,11 +348,13 @@ def test_a_run_for_each_variant_whether_it_ran_or_was_restored(
     made = plan(f"{K}=3,4", f"{FLIP}=0.1")
     scores: dict[str, list[float] | None]
     scores = {"k=2, flip=0.0": [0.5, 0.6], "k=3, flip=0.1": [0.6, 0.8], "k=4, flip=0.1": None}
-    warnings: list[str] = []
+    warnings, pages = list[str](), list[str | None]()
+    monkeypatch.setenv("UNLABELED_MLFLOW_PAGES", "http://127.0.0.1:5000")
 
     def log(values: dict[str, list[float] | None]) -> tuple[list[Any], list[Any]]:
         found = compared(tmp_path, made, values)
-        sweep_tracking.log_sweep(found, comparison.write_files(found), warnings.append, flow_run="the flow run")
+        files = comparison.write_files(found)
+        pages.append(sweep_tracking.log_sweep(found, files, warnings.append, flow_run="the flow run"))
         tables = client.search_runs([experiment], f"tags.kind = 'sweep' and tags.sweep = '{made.id}'")
         return tables, client.search_runs([experiment], sweep_tracking.where(found))
 
@@ -379,6 +381,9 @@ def test_a_run_for_each_variant_whether_it_ran_or_was_restored(
     assert (failed.data.metrics, failed.data.tags["error"]) == ({}, "out of luck")
     # The same results once more, and after a death in the middle; then others.
     assert [len(runs) for runs in log(scores)] == [1, 3]
+    ids = "%22%2C%20%22".join(run.info.run_id for run in (current, better, failed))
+    address = f"http://127.0.0.1:5000/#/compare-runs?runs=%5B%22{ids}%22%5D&experiments=%5B%22{experiment}%22%5D"
+    assert pages == [address, address]
     client.set_terminated(table.info.run_id, "KILLED")
     (again,), variants = log(scores)
     assert (again.info.status, len(variants)) == ("FINISHED", 3)
@@ -391,7 +396,7 @@ def test_a_sweep_that_mlflow_does_not_take(declared, tmp_path: Path, monkeypatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     found = compared(tmp_path, plan(f"{K}=3"), {"k=2": [0.5], "k=3": [0.6]})
     warnings: list[str] = []
-    sweep_tracking.log_sweep(found, [], warnings.append)
+    assert sweep_tracking.log_sweep(found, [], warnings.append) is None
     (warning,) = warnings
     assert warning.startswith("MLflow at http://127.0.0.1:9 did not take the sweep (")
     assert warning.endswith("; the same command again logs it")
