@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -39,9 +41,11 @@ def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> i
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     running: dict[str, subprocess.Popen] = {}
     try:
+        _refuse_taken(host, prefect_port, "--prefect-port")
         running["prefect"] = _start("prefect", ["server", "start", "--host", host, "--port", str(prefect_port)])
         mlflow = tracking_uri()
         if not mlflow.startswith("http"):  # else MLflow has a server already
+            _refuse_taken(host, mlflow_port, "--mlflow-port")
             arguments = ["ui", "--host", host, "--port", str(mlflow_port), "--backend-store-uri", mlflow]
             running["mlflow"] = _start("mlflow", arguments)
             mlflow = os.environ[PAGES] = f"http://{host}:{mlflow_port}"
@@ -56,14 +60,15 @@ def serve_all(host: str, prefect_port: int, mlflow_port: int, out: Console) -> i
             f"Prefect    http://{host}:{prefect_port}\nMLflow     {mlflow}\n"
             f"worker     pool '{POOL}', deployments of prefect.yaml: {names}"
         )
-        out.print(f"runs started with PREFECT_API_URL={api} appear there; logs in {LOGS}/; Ctrl-C stops all")
+        said = f"runs started with PREFECT_API_URL={api} appear there; logs in {LOGS}/; Ctrl-C stops all"
+        out.print(said, soft_wrap=True)
         while all(process.poll() is None for process in running.values()):
             time.sleep(0.5)
         ended = next(name for name, process in running.items() if process.poll() is not None)
-        out.print(f"[red]error:[/] {ended} ended; see {LOGS}/{ended}.log")
+        out.print(f"[red]error:[/] {ended} ended; see {LOGS}/{ended}.log", soft_wrap=True)
         return 1
     except ServeError as error:
-        out.print(f"[red]error:[/] {error}")
+        out.print(f"[red]error:[/] {error}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 0
@@ -104,6 +109,12 @@ def _start(module: str, arguments: list[str], log: str | None = None) -> subproc
         )
 
 
+def _refuse_taken(host: str, port: int, option: str) -> None:
+    """Another clone's server would answer in the place of the one that cannot start."""
+    with suppress(OSError), socket.create_connection((host, port), timeout=2):
+        raise ServeError(f"port {port} is taken; end what listens there, or choose another with {option}")
+
+
 def _wait_for(url: str, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -112,4 +123,4 @@ def _wait_for(url: str, process: subprocess.Popen) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
-    raise ServeError(f"{url} does not answer; see {LOGS}/ (is the port taken?)")
+    raise ServeError(f"{url} does not answer; see {LOGS}/")

@@ -102,5 +102,7 @@ def test_port_that_is_taken(toy_workspace, tmp_path: Path, free_port) -> None:
             PREFECT_HOME=str(tmp_path / "home"),
         )  # fmt: skip
     assert result.returncode == 1
-    assert "is the port taken?" in result.stdout
+    assert (
+        f"error: port {taken} is taken; end what listens there, or choose another with --prefect-port" in result.stdout
+    )
     assert not toy_workspace.processes()
