@@ -76,8 +76,8 @@ def test_terminal_shows_what_runs_and_what_may_follow() -> None:
     text = seen(View)
     assert "1 running, 1 may follow, 0 settled; 2 stages have not run here before" in text
     assert "pretrain@toy  0 s  main seed 0: 3/10 loss 0.5 after 2 s" in text
-    assert "ran        pretrain@toy  2.5 s" in text
-    assert "ran        cluster@toy" not in text
+    assert "  ran       pretrain@toy  2.5 s" in text
+    assert "cluster@toy  0.0 s" not in text
     assert all(len(line) <= 60 for line in seen(View, width=60).replace("\r", "\n").splitlines() if "\x1b" not in line)
 
 
@@ -88,4 +88,4 @@ def test_log_gets_lines_and_no_errors_twice() -> None:
         view.line("pretrain@toy", "pretrain@toy main seed 0: 3/10 loss [0.5]")
         view.line("pretrain@toy", "error: pretrain@toy: no")
         view.settled("pretrain@toy", "failed", 2.5)
-    assert stream.getvalue() == "pretrain@toy main seed 0: 3/10 loss [0.5]\n  failed       pretrain@toy  2.5 s\n"
+    assert stream.getvalue() == "pretrain@toy main seed 0: 3/10 loss [0.5]\n  failed    pretrain@toy  2.5 s\n"
