@@ -6,35 +6,59 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import time
+import sys
 from contextlib import suppress
 from functools import cache
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 from typing import Any
 
 GRACE_SECONDS = 2.0
 
 
-def end_with_driver(pid: int) -> BaseProcess:
-    """Start a guard that ends process `pid` when this one has ended, however that came about.
+class Guard:
+    """Ends the processes that it is told of when this one has ended, however that came about.
 
-    Terminate the guard first where `pid` ends earlier, since its number may go to another process.
+    Start it before them, lest there be a moment in which they are alone. It is an interpreter without imports, there
+    within milliseconds, and waits for the end of its standard input.
     """
-    guard = multiprocessing.get_context("forkserver").Process(target=_guard, args=(pid,), daemon=True)
-    guard.start()
-    return guard
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _GUARD, str(GRACE_SECONDS)], text=True, cwd="/", start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def watch(self, pid: int) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{pid}\n")
+        self._process.stdin.flush()
+
+    def release(self) -> None:
+        """What it guards has ended; the numbers may go to other processes."""
+        self._process.kill()
+        self._process.communicate()
 
 
-def _guard(pid: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-    wait([driver.sentinel])
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-        time.sleep(GRACE_SECONDS)
-        os.kill(pid, signal.SIGKILL)  # a flow would go on for minutes to tell its end to a server that is gone
+# SIGKILL at last: a flow would go on for minutes to tell its end to a server that is gone.
+_GUARD = """
+import os, signal, sys, time
+
+def send(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+pids = [int(line) for line in sys.stdin]
+deadline = time.monotonic() + float(sys.argv[1])
+pids = [pid for pid in pids if send(pid, signal.SIGTERM)]
+while pids and time.monotonic() < deadline:
+    time.sleep(0.05)
+    pids = [pid for pid in pids if send(pid, 0)]
+for pid in pids:
+    send(pid, signal.SIGKILL)
+"""
 
 
 def run_in_group(command: list[str] | str, **how: Any) -> int:

@@ -8,10 +8,12 @@ killed leaves the server behind.
 from __future__ import annotations
 
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import get_client
@@ -20,7 +22,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 
-from flows.guard import end_with_driver
+from flows.guard import Guard
 from flows.workspace import WorkspaceError
 
 NOT_FINAL = [StateType.PENDING, StateType.RUNNING, StateType.SCHEDULED]
@@ -37,10 +39,16 @@ def start_temporary_server() -> None:
     if address := PREFECT_API_URL.value():
         ask_lasting_server(address)
         return
-    server = SubprocessASGIServer()  # the one instance that Prefect itself would use
+    server: Any = SubprocessASGIServer()  # the one instance that Prefect itself would use
+    guard, run = Guard(), server._run_uvicorn_command
+
+    def run_guarded() -> subprocess.Popen[Any]:
+        process = run()
+        guard.watch(process.pid)  # at once: it takes seconds until it answers and `start` returns
+        return process
+
+    server._run_uvicorn_command = run_guarded
     _with_ctrl_c_blocked(server.start)
-    if server.server_process is not None:
-        end_with_driver(server.server_process.pid)
 
 
 def ask_lasting_server(address: str) -> None:

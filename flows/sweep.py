@@ -35,7 +35,7 @@ from prefect.states import Completed, Failed
 from flows import tracking
 from flows.comparison import Comparison, Finished, compare, write_files
 from flows.edit import set_values
-from flows.guard import end_with_driver
+from flows.guard import Guard
 from flows.server import kill_temporary_server, start_temporary_server
 from flows.sweep_tracking import log_sweep
 from flows.variants import Plan, Variant, plan_sweep, write_grid
@@ -193,12 +193,13 @@ class _Run:
         tags = json.dumps({"sweep": plan.id, "variant": variant.tag()})
         paths = [str(folder.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
         own = {tracking.TAGS: tags, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1", "COLUMNS": "1000"}
+        self._guard = Guard()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", "run", plan.method],
             cwd=folder, env={**os.environ, **environment, **own}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
-        self._guard = end_with_driver(self.process.pid)
+        self._guard.watch(self.process.pid)
         threading.Thread(target=self._read, args=(lines,), daemon=True).start()
 
     def _read(self, lines: queue.Queue) -> None:
@@ -220,8 +221,7 @@ class _Run:
 
     def release(self) -> None:
         """End the guard; the process is gone."""
-        self._guard.terminate()
-        self._guard.join()
+        self._guard.release()
 
 
 def end_all(processes: list[subprocess.Popen]) -> None:
