@@ -52,6 +52,10 @@ def main() -> None:
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:  # typer has made this of the KeyboardInterrupt
             err.print("interrupted; run the same command again to go on")
+            out.file.flush()
+            err.file.flush()
+            # All stages have ended. Prefect's own end takes many seconds on a busy machine; a guard ends its server.
+            os._exit(INTERRUPTED)
         raise
 
 

@@ -26,7 +26,7 @@ from prefect.states import Cancelled, Completed, Failed
 from flows import results, tracking, versioning, warm
 from flows.live import View, past
 from flows.outcome import Outcome
-from flows.server import kill_temporary_server, start_temporary_server, wait_for_records
+from flows.server import start_temporary_server, wait_for_records
 from flows.stamp import nothing_to_do
 from flows.workspace import exclusive
 from tasks import cores
@@ -297,9 +297,7 @@ def run_pipeline(
 def end_of_run() -> None:
     """Let the temporary server write down how all went, and DVC look over the files, so that the next run need not."""
     if warm.stopping():
-        # Who has pressed Ctrl-C wants the end more than a full record of it.
-        wait_for_records(seconds=1.0)
-        kill_temporary_server()
+        wait_for_records(seconds=1.0)  # who has pressed Ctrl-C wants the end more than the record of it
         return
     with ThreadPoolExecutor(1, thread_name_prefix="stamp") as stamping:
         stamping.submit(nothing_to_do, None)

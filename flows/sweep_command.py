@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -19,7 +17,6 @@ def sweep_command(
     """Check, run, show what came of it. Returns the exit code."""
     set_up_prefect(quiet=True)
     plan = plan_sweep(method, parse_grid(assignments), metric)
-    from flows.cli import INTERRUPTED
     from flows.sweep import SETTLED, SWEEPS, run_sweep  # imports prefect, which reads the above
     from flows.sweep_tracking import log_sweep, where
 
@@ -37,13 +34,7 @@ def sweep_command(
                     err.print(f"  {variant.label}: {line.strip()}", markup=False)
             status.update("\n  ".join(escape(f"{label}: {said}"[: err.width - 4]) for label, said in last.items()))
 
-        try:
-            comparison = run_sweep(plan, jobs, say)
-        except KeyboardInterrupt:
-            status.stop()
-            err.print("interrupted; run the same command again to go on")
-            err.file.flush()
-            os._exit(INTERRUPTED)  # all has ended; on a busy machine Python's own end takes seconds
+        comparison = run_sweep(plan, jobs, say)
         paths = write_files(comparison)
         page = log_sweep(comparison, paths, lambda text: err.print(f"[yellow]warning:[/] {escape(text)}"))
     table = Table(*COLUMNS, box=None, header_style="bold")
