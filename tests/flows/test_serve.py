@@ -52,7 +52,7 @@ def test_schedule_fires_and_ends_in_mlflow(served, wait_until) -> None:
     wait_until(lambda: bool(flow_runs(api, **done)), 240, "a scheduled run ends")
     run = flow_runs(api, **done)[0]
     assert run["state"]["type"] == "COMPLETED", run["state"]
-    assert run["state"]["message"] == f"{len(workspace.lock()) - 1} ran"  # all but the fingerprint
+    assert run["state"]["message"] == f"{len(workspace.lock()) - 1} ran, 1 fresh"  # the fingerprint is made before
     assert run["name"] == "all methods"
     assert run["parameters"] == {"methods": None}
     assert set(run["tags"]) == {"auto-scheduled", "unlabeled"}
