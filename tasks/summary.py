@@ -80,7 +80,7 @@ def figures(method: Method, metrics: AllMetrics) -> dict[str, bytes]:
     ):
         result[f"curve-{name.replace('/', '-')}"] = _draw_curve(name, shown)
     for sweep in method.sweeps:
-        result[f"sweep-{sweep.against}"] = _draw_sweep(method, sweep, metrics)
+        result[f"sweep-{sweep.metric}-against-{sweep.against}"] = _draw_sweep(method, sweep, metrics)
     return result
 
 

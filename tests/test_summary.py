@@ -129,7 +129,7 @@ def test_sweep(toy_steps: Callable, toy_params: dict) -> None:
     method = validate(toy_params).method("toy")
     metrics = {arm: {0: metric(0.5), 1: metric(0.6)} for arm in method.arms()}
     drawn = figures(method, metrics)
-    assert set(drawn) == {"arms", "curve-self_train-loss", "sweep-cluster.k"}
+    assert set(drawn) == {"arms", "curve-self_train-loss", "sweep-accuracy-against-cluster.k"}
     toy["sweeps"] = []
     plain = figures(validate(toy_params).method("toy"), metrics)
     assert plain["arms"] != drawn["arms"]  # swept arms that no claim names have their own figure
