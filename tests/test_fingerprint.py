@@ -168,17 +168,17 @@ def test_step_of_a_data_set_and_of_a_checkpoint(toy: Toy, changed: Callable[[], 
 
 
 def test_shared_module_makes_exactly_its_importers_stale(toy: Toy, changed: Callable[[], set[str]]) -> None:
-    """Of the toy's steps only toy_vote imports the training loop."""
-    toy.append("tasks/nn/training.py", "\nMORE = 1\n")
+    """Of the toy's steps only toy_vote imports the curve table."""
+    toy.append("tasks/curves.py", "\nMORE = 1\n")
     assert changed() == SELF_TRAIN
 
 
 def test_import_inside_a_function_counts(toy: Toy, changed: Callable[[], set[str]]) -> None:
     toy.edit(
-        "tasks/cluster/toy_halves.py", "    x = repr", "    from tasks.nn.training import train as _\n    x = repr"
+        "tasks/cluster/toy_halves.py", "    x = repr", "    from tasks.curves import curve_table as _\n    x = repr"
     )
     assert changed() == {"methods.toy.cluster"}
-    toy.append("tasks/nn/training.py", "\nMORE = 1\n")
+    toy.append("tasks/curves.py", "\nMORE = 1\n")
     assert changed() == {"methods.toy.cluster"} | SELF_TRAIN
 
 
