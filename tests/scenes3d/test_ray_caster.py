@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from tasks.scenes3d.cameras import intrinsics, look_at, project, rays, render
 from tasks.scenes3d.primitives import Primitive, colour_at, hit
@@ -13,11 +14,7 @@ FROM_BELOW = (np.array([[0.0, 0.0, -3.0]]), np.array([[0.0, 0.0, 1.0]]))
 
 
 def turned(angle: float, axis: int) -> np.ndarray:
-    a, b = [i for i in range(3) if i != axis]
-    matrix = np.eye(3)
-    matrix[a, a] = matrix[b, b] = np.cos(angle)
-    matrix[a, b], matrix[b, a] = -np.sin(angle), np.sin(angle)
-    return matrix
+    return Rotation.from_euler("xyz"[axis], angle).as_matrix()
 
 
 def scene() -> list[Primitive]:
