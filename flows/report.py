@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flows import results
 from tasks.artifacts import Metrics
+from tasks.claims import claimed_arms
 from tasks.declaration import Method, load_declaration
 from tasks.params import MAIN
 from tasks.record import environment, flat_parameters, git_commit
@@ -61,7 +62,7 @@ def write_report(path: Path) -> None:
 def _section(method: Method, result: dict[str, Any]) -> Section:
     folder = stage_folder(method.name, "evaluate")
     summary = Metrics.load(folder / "summary")
-    shown = list(dict.fromkeys([MAIN, *(arm for claim in method.claims for arm in (claim.arm, claim.beats))]))
+    shown = claimed_arms(method.claims)
     gallery: dict[str, dict[str, str]] = {}
     for arm in shown:
         for name, png in Metrics.load(arm_folder(method.name, "evaluate", arm, result["seeds"][0])).figures.items():

@@ -60,6 +60,11 @@ def parts_of(name: str) -> tuple[str, str, str]:
     return metric, arm or MAIN, beats
 
 
+def claimed_arms(claims: list[Claim]) -> list[str]:
+    """Main and every arm that a claim names, in their order."""
+    return list(dict.fromkeys([MAIN, *(arm for claim in claims for arm in (claim.arm, claim.beats))]))
+
+
 UNMEASURED = {"difference": None, "low": None, "high": None, "wins": "0/0", "verdict": "unmeasured"}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.artifacts import Metrics
-from tasks.claims import UNMEASURED, claim_name, judge, t_interval
+from tasks.claims import UNMEASURED, claim_name, claimed_arms, judge, t_interval
 from tasks.declaration import Method, Sweep, parameter_at
 from tasks.figures import COLOURS, png, subplots
 from tasks.params import MAIN
@@ -72,7 +72,7 @@ def common_metrics(seeds: dict[int, Metrics]) -> list[str]:
 
 def figures(method: Method, metrics: AllMetrics) -> dict[str, bytes]:
     """`arms` (every metric, bars with seeds), one overlay per curve, one figure per declared sweep."""
-    swept = {arm for sweep in method.sweeps for arm in _arms_of(method, sweep)} - _claimed_arms(method)
+    swept = {arm for sweep in method.sweeps for arm in _arms_of(method, sweep)} - set(claimed_arms(method.claims))
     shown = {arm: seeds for arm, seeds in metrics.items() if arm not in swept}
     result = {"arms": _draw_arms(shown)}
     for name in sorted(
@@ -82,10 +82,6 @@ def figures(method: Method, metrics: AllMetrics) -> dict[str, bytes]:
     for sweep in method.sweeps:
         result[f"sweep-{sweep.metric}-against-{sweep.against}"] = _draw_sweep(method, sweep, metrics)
     return result
-
-
-def _claimed_arms(method: Method) -> set[str]:
-    return {MAIN, *(arm for claim in method.claims for arm in (claim.arm, claim.beats))}
 
 
 def _draw_arms(metrics: AllMetrics) -> bytes:

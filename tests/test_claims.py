@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from tasks.claims import Interval, claim_name, judge, parts_of, t_interval
+from tasks.claims import Interval, claim_name, claimed_arms, judge, parts_of, t_interval
 from tasks.declaration import Claim
 
 HIGHER = Claim("accuracy", "baseline", True)
@@ -120,6 +120,15 @@ def test_claim_about_another_arm_than_main() -> None:
     )
     assert found["difference"] == pytest.approx(0.25)
     assert found["wins"] == "2/2"
+
+
+def test_claimed_arms_are_main_and_what_claims_name_once_each() -> None:
+    assert claimed_arms([]) == ["main"]
+    assert claimed_arms([HIGHER, LOWER, Claim("accuracy", "main", True, arm="trained")]) == [
+        "main",
+        "baseline",
+        "trained",
+    ]
 
 
 @given(values, st.randoms(use_true_random=False))

@@ -20,6 +20,7 @@ TRAINING_ROWS_PER_LIST = 40
 TRAINING_ROUNDS = 10
 PROBES = 16
 RECALL_ROWS = 1000
+COMPARED = 8192  # rows that those are compared with at once: the products stay in the cache
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,11 @@ def recall(x_ND: np.ndarray, ids_NK: np.ndarray, rows_S: np.ndarray) -> float:
 
 def true_neighbours(x_ND: np.ndarray, rows_S: np.ndarray, k: int) -> np.ndarray:
     """Ids [S, K] of the `k` nearest other rows of the rows `rows_S`."""
-    centre_D, starts = x_ND.mean(axis=0), range(0, len(x_ND), BLOCK)
+    centre_D, starts = x_ND.mean(axis=0), range(0, len(x_ND), COMPARED)
     rows_SD = x_ND[rows_S] - centre_D
 
     def search(start: int) -> tuple[np.ndarray, np.ndarray]:
-        block_BD = x_ND[start : start + BLOCK] - centre_D
+        block_BD = x_ND[start : start + COMPARED] - centre_D
         squared_SK, at_SK = closest(rows_SD, block_BD, min(k + 1, len(block_BD)))
         return squared_SK, at_SK + start
 

@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tasks.clustering.cells import in_threads, thread_count
 from tasks.clustering.knn_graph import Neighbours
 
 Connect = Literal["sampled", "exact", "none"]
-ROWS = 2**20  # rows of the neighbour graph that are turned into edges at once
+ROWS = 2**19  # most rows of the neighbour graph that a thread turns into edges at once
 CELLS = 2**23  # distances computed at once
 SAMPLE_TOTAL = 40_000  # sampled points of all components together
 STARTS = 3  # pairs of each component from which the nearest pair is sought
@@ -103,18 +104,23 @@ def to_roots(parent: np.ndarray) -> np.ndarray:
 def mutual_reachability_forest(found: Neighbours, core_N: np.ndarray) -> tuple[Edges, np.ndarray]:
     """Minimum spanning forest of the neighbour graph with weights max(core_i, core_j, d_ij), and its components.
 
-    Rows are taken in blocks, since MST(A u B) = MST(MST(A) u B): memory grows with a block, not with the graph.
+    Rows are taken in blocks, one for each thread, since MST(A u B) = MST(MST(A) u MST(B)): memory grows with the blocks, not with
+    the graph. Where blocks end does not matter.
     """
     n, k = found.ids.shape
-    forest, component_N = edges_of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)), np.arange(n)
-    for start in range(0, n, ROWS):
-        ids = found.ids[start : start + ROWS]
+    size = min(ROWS, -(-n // thread_count()))
+
+    def forest_of_block(start: int) -> Edges:
+        ids = found.ids[start : start + size]
         i = np.repeat(np.arange(start, start + len(ids)), k)
-        j, d = ids.ravel(), found.distances[start : start + ROWS].ravel()
+        j, d = ids.ravel(), found.distances[start : start + size].ravel()
         known = j >= 0
         i, j, d = i[known], j[known], d[known]
-        block = edges_of(i, j, np.maximum(np.maximum(core_N[i], core_N[j]), d))
-        forest, component_N = spanning_forest(n, forest.join(block) if start else block)
+        return spanning_forest(n, edges_of(i, j, np.maximum(np.maximum(core_N[i], core_N[j]), d)))[0]
+
+    forest, component_N = edges_of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)), np.arange(n)
+    for block in in_threads(forest_of_block, range(0, n, size)):
+        forest, component_N = spanning_forest(n, forest.join(block))
     return forest, component_N
 
 

@@ -1,3 +1,5 @@
+import threading
+
 import faiss
 import numpy as np
 import pytest
@@ -142,6 +144,17 @@ def test_threads_do_not_matter(monkeypatch):
         results.append(neighbours(x, 8, at_least=3, index="cells"))
     assert results[0].ids.tobytes() == results[1].ids.tobytes()
     assert results[0].distances.tobytes() == results[1].distances.tobytes()
+
+
+def test_as_many_threads_at_once_as_faiss_may_use():
+    before = faiss.omp_get_max_threads()
+    meeting = threading.Barrier(2)
+    try:
+        faiss.omp_set_num_threads(2)
+        # Each waits for the other: with one thread nobody would come.
+        assert sorted(cells.in_threads(lambda _: meeting.wait(timeout=30), range(2))) == [0, 1]
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def test_duplicates_in_cells_lie_at_exactly_zero_also_where_a_cell_is_cut():
