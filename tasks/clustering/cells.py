@@ -61,7 +61,8 @@ def cell_neighbours(
         around = cells.near[m, cells.before[m] < least]
         parts = [slice(cells.start[c], cells.stop[c]) for c in around]
         # About the cell's centre, where |a|^2 + |b|^2 - 2ab loses least. Nearest cells first: later rows are discarded quickly.
-        candidates_CD = np.concatenate([x_ND[part] for part in parts]) - cells.centroids[m]
+        candidates_CD = np.concatenate([x_ND[part] for part in parts])
+        candidates_CD -= cells.centroids[m]
         rows_QD = x_ND[cells.start[m] : cells.stop[m]] - cells.centroids[m]
         squared_QK, at_QK = closest(rows_QD, candidates_CD, k)
         _compute_again(rows_QD, candidates_CD, squared_QK, at_QK)
