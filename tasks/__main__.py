@@ -22,7 +22,7 @@ from tasks.artifacts import ArtifactError
 from tasks.declaration import load_declaration, load_entry
 from tasks.fingerprint import write_fingerprint
 from tasks.jobs import WorkerDied
-from tasks.params import DeclarationError
+from tasks.params import PARAMS, DeclarationError
 from tasks.run import run_stage, stage_folder
 
 
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         try:
             _run(stage, name)
         except (DeclarationError, ArtifactError, WorkerDied, FloatingPointError, OSError, ValueError) as error:
-            raise _Told(f"{stage}@{name}", error) from error
+            raise _Told(stage, name, error) from error
         return 0
     except (_Told, DeclarationError, ValueError) as error:
         if os.environ.get("UNLABELED_VERBOSE"):
@@ -54,15 +54,24 @@ def main(arguments: list[str]) -> int:
 
 
 class _Told(Exception):
-    """An error that needs no traceback: what happened, where, and the exit code it deserves."""
+    """An error that needs no traceback: what happened, where, and the exit code it deserves.
 
-    def __init__(self, where: str, error: Exception):
+    Of bad input it says where params.yaml declares what the stage was given.
+    """
+
+    def __init__(self, stage: str, name: str, error: Exception):
         failed_run = isinstance(error, (ArtifactError, WorkerDied, FloatingPointError, TimeoutError))
         missing = isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError))
         bad_input = missing or (isinstance(error, ValueError) and not failed_run)
+        where = f"{stage}@{name} ({PARAMS}: {_entry(stage, name)})" if bad_input else f"{stage}@{name}"
         prefix = "" if isinstance(error, DeclarationError) else f"{where}: "
         super().__init__("\n".join(prefix + line for line in str(error).splitlines()))
         self.code = 2 if bad_input else 1
+
+
+def _entry(stage: str, name: str) -> str:
+    section = {"prepare": "datasets", "checkpoint": "checkpoints"}.get(stage)
+    return f"{section}.{name}" if section else f"methods.{name}.{stage}"
 
 
 def _run(stage: str, name: str) -> None:

@@ -196,6 +196,8 @@ def _compute_again(rows_QD: np.ndarray, candidates_CD: np.ndarray, squared_QK: n
     """Small squared distances as sums of squared differences, in place; rows that have any are sorted again."""
     norm_Q = np.einsum("qd,qd->q", rows_QD, rows_QD)
     q, j = np.nonzero(squared_QK < CANCELS * norm_Q[:, None])
+    if len(q) == 0:
+        return
     gap_D = rows_QD[q] - candidates_CD[at_QK[q, j]]
     squared_QK[q, j] = np.einsum("pd,pd->p", gap_D, gap_D)
     changed = np.unique(q)

@@ -8,6 +8,7 @@ Shape legend: N points, C clusters of the condensed tree, R its rows.
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.cluster._hierarchical_fast import single_linkage_label  # private, but the union-find of all its trees
 
 from tasks.clustering.spanning_tree import Edges, to_roots
 
@@ -47,25 +48,13 @@ def single_linkage(n: int, tree: Edges) -> np.ndarray:
     """
     if len(tree) != n - 1:
         raise ValueError(f"a spanning tree of {n} points has {n - 1} edges, got {len(tree)}")
+    if n == 1:
+        return np.zeros((0, 4))
     order = np.lexsort((tree.b, tree.a, tree.weight))
-    parent, number, size = list(range(n)), list(range(n)), [1] * n
-    left, right, sizes = [], [], []
-    for a, b in zip(tree.a[order].tolist(), tree.b[order].tolist(), strict=True):
-        while parent[a] != a:
-            parent[a] = a = parent[parent[a]]
-        while parent[b] != b:
-            parent[b] = b = parent[parent[b]]
-        if a == b:
-            raise ValueError("the edges hold a cycle; they are no spanning tree")
-        left.append(number[a])
-        right.append(number[b])
-        if size[a] < size[b]:
-            a, b = b, a
-        parent[b] = a
-        size[a] += size[b]
-        sizes.append(size[a])
-        number[a] = n + len(left) - 1
-    return np.column_stack([left, right, tree.weight[order], sizes]) if n > 1 else np.zeros((0, 4))
+    linkage = single_linkage_label(np.column_stack([tree.a[order], tree.b[order], tree.weight[order]]))
+    if (linkage[:, 0] == linkage[:, 1]).any():
+        raise ValueError("the edges hold a cycle; they are no spanning tree")
+    return linkage
 
 
 def condense(linkage: np.ndarray, min_cluster_size: int) -> CondensedTree:
