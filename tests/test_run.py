@@ -356,6 +356,19 @@ def test_command_and_its_exit_codes(toy_workspace) -> None:
         assert result.stdout == ""
 
 
+def test_bad_input_names_its_entry_in_params(toy_workspace) -> None:
+    for arguments in (("prepare", "blobs"), ("checkpoint", "scale"), ("pretrain", "toy")):
+        assert toy_workspace.tasks(*arguments).returncode == 0
+    path = "data/none.npz"
+    toy_workspace.declare(lambda content: content["datasets"].update(blobs={"step": "npz", "path": path}))
+    toy_workspace.edit("tasks/cluster/toy_halves.py", "    x = ", "    raise ValueError('k: too many')\n    x = ")
+    absent, refused = toy_workspace.tasks("prepare", "blobs"), toy_workspace.tasks("cluster", "toy")
+    assert (absent.returncode, refused.returncode) == (2, 2)
+    assert absent.stderr.startswith("error: prepare@blobs (params.yaml: datasets.blobs): path: ")
+    assert "none.npz does not exist; " in absent.stderr
+    assert refused.stderr == "error: cluster@toy (params.yaml: methods.toy.cluster): k: too many\n"
+
+
 def test_timeout_ends_the_worker_processes(toy_workspace, wait_until) -> None:
     for stage, name in (("prepare", "blobs"), ("checkpoint", "scale"), *((s, "toy") for s in EARLY[:-1])):
         assert toy_workspace.tasks(stage, name).returncode == 0

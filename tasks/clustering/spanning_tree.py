@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from tasks.clustering.cells import in_threads, thread_count
 from tasks.clustering.knn_graph import Neighbours
 
 Connect = Literal["sampled", "exact", "none"]
 ROWS = 2**19  # most rows of the neighbour graph that a thread turns into edges at once
-CELLS = 2**23  # distances computed at once
+CELLS = 2**18  # distances computed at once, few enough for the cache
 SAMPLE_TOTAL = 40_000  # sampled points of all components together
 STARTS = 3  # pairs of each component from which the nearest pair is sought
 
@@ -139,8 +138,7 @@ def join_pieces(
         _, first = np.unique(component_N, return_index=True)
         return forest.join(edges_of(first[:-1], first[1:], np.full(len(first) - 1, np.inf))), rounds
     while (count := int(component_N.max()) + 1) > 1:
-        with threadpool_limits(1, user_api="blas"):  # many small products: more threads would wait for each other
-            found = _bridges(x_ND, core_N, component_N, count, sample if how == "sampled" else None)
+        found = _bridges(x_ND, core_N, component_N, count, sample if how == "sampled" else None)
         ends = component_N[found.a], component_N[found.b]
         small = edges_of(*ends, found.weight)
         # Boruvka among the components; its edges are looked up in the points' edges by position.
@@ -181,13 +179,12 @@ def _bridges(x_ND: np.ndarray, core_N: np.ndarray, component_N: np.ndarray, coun
     targets = np.concatenate(points)
     within = np.repeat(np.arange(count), [len(chosen) for chosen in points])
     largest = int(sizes_M.argmax())
-    found = []
-    for c in range(count):
-        if c == largest:
-            continue
-        u, others = points[c], targets[within != c]
-        at, weight = nearest(x_ND[u], core_N[u], x_ND[others], core_N[others])
-        v = others[at]
+    x_TD, core_T = x_ND[targets], core_N[targets]
+
+    def bridge(c: int) -> tuple[int, int, float]:
+        u = points[c]
+        at, weight = nearest(x_ND[u], core_N[u], x_TD, np.where(within == c, np.inf, core_T))  # none of its own
+        v = targets[at]
         best = np.lexsort((v, u, weight))[: STARTS if sample is not None else 1]
         starts = [(int(u[i]), int(v[i]), float(weight[i])) for i in best]
         if sample is not None:
@@ -195,7 +192,9 @@ def _bridges(x_ND: np.ndarray, core_N: np.ndarray, component_N: np.ndarray, coun
             starts = [
                 _walk(x_ND, core_N, members[c], members[end], *pair) for end, pair in zip(ends, starts, strict=True)
             ]
-        found.append(min(starts, key=lambda pair: (pair[2], pair[0], pair[1])))
+        return min(starts, key=lambda pair: (pair[2], pair[0], pair[1]))
+
+    found = in_threads(bridge, [c for c in range(count) if c != largest])
     u, v, weight = (np.array(column) for column in zip(*found, strict=True))
     return edges_of(order[u], order[v], weight)
 
@@ -230,7 +229,7 @@ def nearest(
     found_B, best_B, every = np.zeros(len(u_BD), np.int64), np.full(len(u_BD), np.inf), np.arange(len(u_BD))
     norm_B, norm_C = np.einsum("bd,bd->b", u_BD, u_BD), np.einsum("cd,cd->c", v_CD, v_CD)
     square_B, square_C = (core_B**2).astype(np.float32), (core_C**2).astype(np.float32)
-    few = max(1, CELLS // len(u_BD))
+    few = max(64, CELLS // len(u_BD))
     for start in range(0, len(v_CD), few):
         part = slice(start, start + few)
         squared_BC = (-2 * u_BD) @ v_CD[part].T  # squared weights in the end; in place, since this is all the time
