@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import faiss
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from tasks import progress
 
@@ -83,8 +84,14 @@ def thread_count() -> int:
 def in_threads(work: Callable[[int], Any], items: Iterable[int]) -> Iterator[Any]:
     """`work` of every item, in order. Products of one thread each have the same bits however many threads there are."""
     threads = thread_count()  # asked first: the limit on faiss's OpenBLAS is one on its other threads too
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         yield from pool.map(work, items)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Those of NumPy and faiss, looked up once: each look takes milliseconds."""
+    return ThreadpoolController()
 
 
 def closest(rows_QD: np.ndarray, candidates_CD: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
