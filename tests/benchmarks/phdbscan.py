@@ -194,7 +194,7 @@ def draw(out: Path) -> None:
         axes[1, column].set(xlabel="points", xscale="log", yscale="log")
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("peak memory (GiB)")
-    axes[0, 0].legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(PEERS))
     (out / "phdbscan.png").write_bytes(png(figure))
 
 
