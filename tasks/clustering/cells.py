@@ -7,25 +7,19 @@ Shape legend: N rows, D dimensions, K neighbours, M cells, P cells around one, S
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
-import faiss
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from tasks import progress
+from tasks.clustering.threads import in_threads
 
 CELL = 256  # rows of a cell on average, up to 60,000 rows; 2 sqrt(N) cells above
 FEWEST, MOST = 1024, 8192  # candidates of a row
 WANTED_RECALL = 0.95
 TRAINING_ROWS_PER_CELL = 20
 TRAINING_ROUNDS = 5
-BLOCK = 256  # rows multiplied with candidates at once
-ASSIGNED = 256  # rows multiplied with centroids at once
+BLOCK = 256  # rows multiplied with candidates or centroids at once
 CANCELS = 1e-3  # squared distances below this share of the squared norms are computed again
 
 
@@ -76,34 +70,14 @@ def cell_neighbours(
     return ids_NK, squared_NK, recall
 
 
-def thread_count() -> int:
-    """Threads that this process may use: as many as faiss does."""
-    return faiss.omp_get_max_threads()
-
-
-def in_threads(work: Callable[[int], Any], items: Iterable[int]) -> Iterator[Any]:
-    """`work` of every item, in order. Products of one thread each have the same bits however many threads there are."""
-    threads = thread_count()  # asked first: the limit on faiss's OpenBLAS is one on its other threads too
-    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(work, items)
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    """Those of NumPy and faiss, looked up once: each look takes milliseconds."""
-    return ThreadpoolController()
-
-
 def closest(rows_QD: np.ndarray, candidates_CD: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances float32 [Q, K], ascending, and positions [Q, K] of the candidates nearest to each row.
 
     |c|^2 - 2 <q, c> is one product of the rows and the candidates with one more column each. The k least of a row lie in the k groups of
     candidates with the least minima, so that no more than these are sorted. Which of equally near candidates are taken is left open.
     """
-    (count, d), group = (
-        candidates_CD.shape,
-        max(1, math.isqrt(len(candidates_CD) // k)),
-    )  # as many groups as k groups have members
+    count, d = candidates_CD.shape
+    group = max(1, math.isqrt(count // k))  # as many groups as k groups have members
     groups = -(-count // group)
     longer_CD = np.zeros((groups * group, d + 1), np.float32)
     longer_CD[:count, :d], longer_CD[:, d] = candidates_CD, np.finfo(np.float32).max
@@ -169,11 +143,11 @@ def _nearest(x_ND: np.ndarray, centroids_MD: np.ndarray) -> np.ndarray:
     half_M = np.einsum("md,md->m", centroids_MD, centroids_MD) / 2
 
     def assign(start: int) -> np.ndarray:
-        product_BM = (x_ND[start : start + ASSIGNED] - centre_D) @ centroids_MD.T
+        product_BM = (x_ND[start : start + BLOCK] - centre_D) @ centroids_MD.T
         product_BM -= half_M
         return product_BM.argmax(axis=1)
 
-    return np.concatenate(list(in_threads(assign, range(0, len(x_ND), ASSIGNED))))
+    return np.concatenate(list(in_threads(assign, range(0, len(x_ND), BLOCK))))
 
 
 def _means(x_TD: np.ndarray, cell_T: np.ndarray, before_MD: np.ndarray) -> np.ndarray:

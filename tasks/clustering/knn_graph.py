@@ -11,7 +11,8 @@ import faiss
 import numpy as np
 
 from tasks import progress
-from tasks.clustering.cells import cell_neighbours, closest, in_threads
+from tasks.clustering.cells import cell_neighbours, closest
+from tasks.clustering.threads import in_threads
 
 Index = Literal["auto", "flat", "cells", "ivf", "gpu_ivf"]
 FLAT_UP_TO = 10_000  # rows up to which comparing all pairs is quicker than building an index

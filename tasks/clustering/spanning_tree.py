@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.clustering.cells import in_threads, thread_count
 from tasks.clustering.knn_graph import Neighbours
+from tasks.clustering.threads import in_threads, thread_count
 
 Connect = Literal["sampled", "exact", "none"]
 ROWS = 2**19  # most rows of the neighbour graph that a thread turns into edges at once
@@ -109,16 +109,17 @@ def mutual_reachability_forest(found: Neighbours, core_N: np.ndarray) -> tuple[E
     n, k = found.ids.shape
     size = min(ROWS, -(-n // thread_count()))
 
-    def forest_of_block(start: int) -> Edges:
+    def forest_of_block(start: int) -> tuple[Edges, np.ndarray]:
         ids = found.ids[start : start + size]
         i = np.repeat(np.arange(start, start + len(ids)), k)
         j, d = ids.ravel(), found.distances[start : start + size].ravel()
         known = j >= 0
         i, j, d = i[known], j[known], d[known]
-        return spanning_forest(n, edges_of(i, j, np.maximum(np.maximum(core_N[i], core_N[j]), d)))[0]
+        return spanning_forest(n, edges_of(i, j, np.maximum(np.maximum(core_N[i], core_N[j]), d)))
 
-    forest, component_N = edges_of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)), np.arange(n)
-    for block in in_threads(forest_of_block, range(0, n, size)):
+    blocks = in_threads(forest_of_block, range(0, n, size))
+    forest, component_N = next(blocks)
+    for block, _ in blocks:
         forest, component_N = spanning_forest(n, forest.join(block))
     return forest, component_N
 

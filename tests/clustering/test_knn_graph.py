@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 
 from tasks.clustering import cells, knn_graph
 from tasks.clustering.knn_graph import neighbours, recall
+from tasks.clustering.threads import in_threads
 
 
 def table(n: int, d: int = 4, seed: int = 0) -> np.ndarray:
@@ -140,7 +141,7 @@ def test_closest_is_brute_force(rows, count, k, d, seed):
 def test_threads_do_not_matter(monkeypatch):
     x, results = blobs(3000), []
     for threads in (1, 3):
-        monkeypatch.setattr(cells.faiss, "omp_get_max_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(faiss, "omp_get_max_threads", lambda threads=threads: threads)
         results.append(neighbours(x, 8, at_least=3, index="cells"))
     assert results[0].ids.tobytes() == results[1].ids.tobytes()
     assert results[0].distances.tobytes() == results[1].distances.tobytes()
@@ -152,7 +153,7 @@ def test_as_many_threads_at_once_as_faiss_may_use():
     try:
         faiss.omp_set_num_threads(2)
         # Each waits for the other: with one thread nobody would come.
-        assert sorted(cells.in_threads(lambda _: meeting.wait(timeout=30), range(2))) == [0, 1]
+        assert sorted(in_threads(lambda _: meeting.wait(timeout=30), range(2))) == [0, 1]
     finally:
         faiss.omp_set_num_threads(before)
 
